@@ -1,0 +1,1 @@
+//! The broker service: stores partitions, serves produce and fetch.

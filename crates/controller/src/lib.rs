@@ -1,0 +1,1 @@
+//! The controller service: the cluster's single source of truth.

@@ -1,0 +1,1 @@
+//! The seams to the machine: clock, randomness and files, real and simulated.

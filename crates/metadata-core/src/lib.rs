@@ -1,0 +1,1 @@
+//! The rules of the cluster's metadata: facts, image, decisions.

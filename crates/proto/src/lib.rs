@@ -1,0 +1,1 @@
+//! Code generated from proto/ and its conversions to the vocabulary.

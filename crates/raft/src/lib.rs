@@ -1,0 +1,1 @@
+//! The controller quorum: our Raft log and state store under openraft.

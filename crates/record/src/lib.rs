@@ -1,0 +1,1 @@
+//! RecordBatch v2: bytes to borrowed views, CRC, bounded compression.

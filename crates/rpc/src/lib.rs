@@ -1,0 +1,1 @@
+//! gRPC servers and channels: tuning, tower stack, typed errors.

@@ -1,0 +1,1 @@
+//! Partition logs on disk: journal, tail, segments, indexes, recovery.

@@ -1,0 +1,1 @@
+//! Builders, fixtures and real-process clusters for tests.

@@ -1,0 +1,2 @@
+//! The binary: services and client commands.
+fn main() {}

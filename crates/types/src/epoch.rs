@@ -1,0 +1,48 @@
+//! Fencing numbers: each rises when authority changes hands, and the lower one loses.
+
+use std::fmt;
+
+macro_rules! epoch {
+    ($(#[$doc:meta])* $name:ident($raw:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $raw);
+
+        impl $name {
+            /// "Not given" or "none yet" on the wire.
+            pub const NONE: Self = Self(-1);
+
+            /// The following epoch, or `None` when the number space is exhausted.
+            #[must_use]
+            pub fn next(self) -> Option<Self> {
+                self.0.checked_add(1).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+epoch! {
+    /// One leader's term over one partition; raised when the partition gets a new leader. Stored in every batch.
+    LeaderEpoch(i32)
+}
+
+epoch! {
+    /// Version of one partition's registration; raised when it changes in any way, in-sync replicas included (KIP-497).
+    PartitionEpoch(i32)
+}
+
+epoch! {
+    /// One uptime session of a broker: the metadata log index of its registration (KIP-380).
+    BrokerEpoch(i64)
+}
+
+epoch! {
+    /// The active controller's term, as seen from outside the quorum.
+    ControllerEpoch(i64)
+}
