@@ -1,0 +1,311 @@
+//! Every key there is: its name, default, allowed values and meaning.
+//!
+//! Names are dotted paths of snake-case words, units last. A key that sets a topic default carries the name of Kafka's topic config.
+
+use crate::sections::LogFormat;
+
+const KIB: i64 = 1024;
+const MIB: i64 = 1024 * KIB;
+const GIB: i64 = 1024 * MIB;
+const SECOND_MS: i64 = 1000;
+const HOUR_MS: i64 = 3600 * SECOND_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Positions inside a segment file are 32-bit in its indexes.
+const SEGMENT_BYTES_MAX: i64 = i32::MAX as i64;
+
+/// Limits without a technical bound end here, so that sums of a few of them cannot overflow.
+const UNBOUNDED: i64 = i64::MAX / 16;
+
+/// One configuration key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted path, as in the TOML file.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub default: Default,
+    /// One or two sentences for the reference.
+    pub doc: &'static str,
+    /// The topic config (Kafka's name) this key is the default of.
+    pub topic_config: Option<&'static str>,
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number within inclusive bounds.
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Boolean,
+    /// Exactly one of these words.
+    Choice(&'static [&'static str]),
+    /// IP address and port to listen on; port 0 lets the system choose.
+    Address,
+    /// A host name or IP address that clients are told to connect to.
+    Host,
+    /// A path of the file system.
+    Path,
+    /// A filter of log lines in the notation of `tracing` (`info`, `thalweg_storage=debug,warn`).
+    Filter,
+}
+
+/// Where the value comes from when nobody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// There is none: it must be set.
+    Required,
+    Integer(i64),
+    Boolean(bool),
+    Text(&'static str),
+    /// The number of processors this process may use.
+    Processors,
+    /// The address listened on, or this machine's host name when that is every interface.
+    AdvertisedHost,
+}
+
+impl Key {
+    const fn new(path: &'static str, kind: Kind, default: Default, doc: &'static str) -> Self {
+        Self { path, kind, default, doc, topic_config: None }
+    }
+
+    const fn integer(
+        path: &'static str,
+        default: i64,
+        min: i64,
+        max: i64,
+        doc: &'static str,
+    ) -> Self {
+        Self::new(path, Kind::Integer { min, max }, Default::Integer(default), doc)
+    }
+
+    const fn topic_default(mut self, name: &'static str) -> Self {
+        self.topic_config = Some(name);
+        self
+    }
+
+    /// The environment variable that sets this key.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}__{}", self.path.replace('.', "__").to_uppercase())
+    }
+}
+
+/// First word of every environment variable.
+pub const PREFIX: &str = "THALWEG";
+
+/// The key called `path`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// All keys, in the order they are printed; keys of one section stand together.
+pub const KEYS: &[Key] = &[
+    Key::new(
+        "standalone.data_dir",
+        Kind::Path,
+        Default::Required,
+        "Directory that holds everything this node keeps: the metadata log and the partition logs. Made when it does not exist.",
+    ),
+    Key::new(
+        "operations.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:8080"),
+        "Address of the HTTP listener with `/metrics`, `/healthz` and `/readyz`.",
+    ),
+    Key::new(
+        "operations.log_format",
+        Kind::Choice(LogFormat::NAMES),
+        Default::Text("text"),
+        "Form of the log lines on standard error: text for people, one JSON object per line for machines.",
+    ),
+    Key::new(
+        "operations.log_filter",
+        Kind::Filter,
+        Default::Text("info"),
+        "Which log lines are written: a level, or levels per module (`info,thalweg_storage=debug`).",
+    ),
+    Key::integer(
+        "operations.shutdown_timeout_ms",
+        30 * SECOND_MS,
+        SECOND_MS,
+        HOUR_MS,
+        "How long a clean shutdown may take before the process gives up and ends with an error.",
+    ),
+    Key::integer(
+        "controller.session_timeout_ms",
+        9 * SECOND_MS,
+        SECOND_MS,
+        HOUR_MS,
+        "A node that has not been heard of for this long is fenced.",
+    ),
+    Key::integer(
+        "controller.heartbeat_interval_ms",
+        2 * SECOND_MS,
+        100,
+        HOUR_MS,
+        "How often a node reports to the controller. Below half of `controller.session_timeout_ms`.",
+    ),
+    Key::new(
+        "broker.durability",
+        Kind::Choice(&["fsync", "replicated"]),
+        Default::Text("fsync"),
+        "When an acknowledged record counts as safe: on the disk of every in-sync replica, or in their memory.",
+    )
+    .topic_default("thalweg.durability"),
+    Key::integer(
+        "broker.num_partitions",
+        1,
+        1,
+        10_000,
+        "Partitions of a topic created without a number.",
+    ),
+    Key::new(
+        "broker.auto_create_topics",
+        Kind::Boolean,
+        Default::Boolean(true),
+        "Whether a Kafka client that asks for an unknown topic and allows its creation gets it.",
+    ),
+    Key::integer(
+        "broker.tail_bytes_max",
+        256 * MIB,
+        4 * MIB,
+        UNBOUNDED,
+        "Memory for the newest records of all partitions, from which consumers that keep up are served.",
+    ),
+    Key::new(
+        "broker.kafka.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:9092"),
+        "Address of the Kafka listener.",
+    ),
+    Key::new(
+        "broker.kafka.advertised_host",
+        Kind::Host,
+        Default::AdvertisedHost,
+        "Host that clients are told to connect to.",
+    ),
+    Key::integer(
+        "broker.kafka.advertised_port",
+        0,
+        0,
+        65_535,
+        "Port that clients are told to connect to; 0 is the port listened on.",
+    ),
+    Key::new(
+        "broker.kafka.runtimes",
+        Kind::Integer { min: 1, max: 1024 },
+        Default::Processors,
+        "Threads that serve Kafka connections, each with a runtime of its own.",
+    ),
+    Key::integer(
+        "broker.kafka.frame_bytes_max",
+        100 * MIB,
+        64 * KIB,
+        GIB,
+        "Largest request a client may send.",
+    ),
+    Key::integer(
+        "broker.kafka.in_flight_max",
+        64,
+        1,
+        10_000,
+        "Requests of one connection that may be worked on at a time; further ones wait in the socket.",
+    ),
+    Key::integer(
+        "broker.log.segment_bytes",
+        GIB,
+        MIB,
+        SEGMENT_BYTES_MAX,
+        "A segment file is closed before it grows beyond this.",
+    )
+    .topic_default("segment.bytes"),
+    Key::integer(
+        "broker.log.segment_ms",
+        7 * DAY_MS,
+        1,
+        UNBOUNDED,
+        "A segment is closed when its first record is this old.",
+    )
+    .topic_default("segment.ms"),
+    Key::integer(
+        "broker.log.index_interval_bytes",
+        4 * KIB,
+        0,
+        SEGMENT_BYTES_MAX,
+        "Log bytes between two entries of the offset index.",
+    )
+    .topic_default("index.interval.bytes"),
+    Key::integer(
+        "broker.log.retention_ms",
+        7 * DAY_MS,
+        -1,
+        UNBOUNDED,
+        "Segments whose newest record is older than this are deleted; -1 keeps them for ever.",
+    )
+    .topic_default("retention.ms"),
+    Key::integer(
+        "broker.log.retention_bytes",
+        -1,
+        -1,
+        UNBOUNDED,
+        "The oldest segments are deleted while a partition is larger than this; -1 sets no bound.",
+    )
+    .topic_default("retention.bytes"),
+    Key::integer(
+        "broker.log.max_message_bytes",
+        MIB + 12,
+        KIB,
+        GIB,
+        "Largest record batch accepted, as stored.",
+    )
+    .topic_default("max.message.bytes"),
+    Key::new(
+        "broker.log.timestamp_type",
+        Kind::Choice(&["CreateTime", "LogAppendTime"]),
+        Default::Text("CreateTime"),
+        "Whose clock a record's timestamp is from: the producer's or the broker's.",
+    )
+    .topic_default("message.timestamp.type"),
+    Key::integer(
+        "broker.log.retention_check_interval_ms",
+        300 * SECOND_MS,
+        100,
+        DAY_MS,
+        "How often logs are checked for segments to delete.",
+    ),
+    Key::integer(
+        "broker.journal.file_bytes",
+        32 * MIB,
+        MIB,
+        GIB,
+        "Size of one journal file; files are preallocated and reused.",
+    ),
+    Key::integer(
+        "broker.journal.space_bytes_max",
+        512 * MIB,
+        4 * MIB,
+        UNBOUNDED,
+        "Most disk space of the journal, at least four files: what bounds the work after a crash.",
+    ),
+    Key::new(
+        "gateway.grpc.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:50051"),
+        "Address of the public gRPC listener.",
+    ),
+    Key::integer(
+        "gateway.grpc.message_bytes_max",
+        64 * MIB,
+        64 * KIB,
+        GIB,
+        "Largest gRPC message a client may send.",
+    ),
+    Key::integer(
+        "gateway.grpc.concurrency_max",
+        1024,
+        1,
+        1_000_000,
+        "Calls served at a time; more are refused at once with RESOURCE_EXHAUSTED.",
+    ),
+];

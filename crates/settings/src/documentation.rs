@@ -1,0 +1,43 @@
+//! The reference of all keys, written from the catalogue into docs/configuration.md.
+
+use std::fmt::Write as _;
+
+use crate::catalogue::{Default, Key};
+use crate::check;
+use crate::print::{in_sections, split};
+
+/// The table of every key, in Markdown.
+pub fn reference() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in in_sections() {
+        let (key_section, _) = split(key);
+        if key_section != section {
+            section = key_section;
+            let _ = write!(
+                text,
+                "\n### `[{section}]`\n\n| key | default | allowed | meaning |\n|---|---|---|---|\n"
+            );
+        }
+        let _ = writeln!(text, "{}", row(key));
+    }
+    text
+}
+
+fn row(key: &Key) -> String {
+    let default = match key.default {
+        Default::Required => "must be set".to_owned(),
+        Default::Integer(number) => format!("`{number}`"),
+        Default::Boolean(yes) => format!("`{yes}`"),
+        Default::Text(text) => format!("`\"{text}\"`"),
+        Default::Processors => "the number of processors".to_owned(),
+        Default::AdvertisedHost => {
+            "the address listened on; the host name when that is every interface".to_owned()
+        }
+    };
+    let topic = key
+        .topic_config
+        .map(|name| format!(" Default of the topic config `{name}`."))
+        .unwrap_or_default();
+    format!("| `{}` | {default} | {} | {}{topic} |", key.path, check::allowed(key.kind), key.doc)
+}

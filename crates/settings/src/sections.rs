@@ -1,0 +1,161 @@
+//! The typed result: what the services are given.
+//!
+//! These structs hold no defaults; the catalogue does. A field without a catalogue entry, or the other way round, fails every load,
+//! so the two cannot drift apart.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+use thalweg_types::{Durability, TimestampType};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub standalone: Standalone,
+    pub operations: Operations,
+    pub controller: Controller,
+    pub broker: Broker,
+    pub gateway: Gateway,
+}
+
+/// The whole system in one process.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standalone {
+    pub data_dir: PathBuf,
+}
+
+/// What operators see: logs, metrics, health.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    pub address: SocketAddr,
+    #[serde(deserialize_with = "from_text")]
+    pub log_format: LogFormat,
+    pub log_filter: String,
+    pub shutdown_timeout_ms: u64,
+}
+
+/// The cluster's single source of truth.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Controller {
+    pub session_timeout_ms: u64,
+    pub heartbeat_interval_ms: u64,
+}
+
+/// The node that stores partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    #[serde(deserialize_with = "from_text")]
+    pub durability: Durability,
+    pub num_partitions: i32,
+    pub auto_create_topics: bool,
+    pub tail_bytes_max: u64,
+    pub kafka: Kafka,
+    pub log: Log,
+    pub journal: Journal,
+}
+
+/// The Kafka listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    pub address: SocketAddr,
+    pub advertised_host: String,
+    /// 0 = the port listened on.
+    pub advertised_port: u16,
+    pub runtimes: usize,
+    pub frame_bytes_max: usize,
+    pub in_flight_max: usize,
+}
+
+/// Defaults of topic configs, and the upkeep of logs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub index_interval_bytes: u32,
+    /// -1 = for ever.
+    pub retention_ms: i64,
+    /// -1 = no bound.
+    pub retention_bytes: i64,
+    pub max_message_bytes: u32,
+    #[serde(deserialize_with = "from_text")]
+    pub timestamp_type: TimestampType,
+    pub retention_check_interval_ms: u64,
+}
+
+/// The journal of a log directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    pub file_bytes: u64,
+    pub space_bytes_max: u64,
+}
+
+/// The public edge.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    pub grpc: Grpc,
+}
+
+/// The public gRPC listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    pub address: SocketAddr,
+    pub message_bytes_max: usize,
+    pub concurrency_max: usize,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    pub const NAMES: &'static [&'static str] = &["text", "json"];
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is not one of: text, json")),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Reads a choice by its config spelling.
+fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
