@@ -173,7 +173,7 @@ pub fn create_dir_all(fs: &dyn Fs, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    fs.sync_dir(parent.unwrap_or(Path::new(".")))
+    fs.sync_dir(parent.unwrap_or_else(|| Path::new(".")))
 }
 
 /// Removes a directory and everything in it. Not durable until the parent is synced.

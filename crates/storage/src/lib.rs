@@ -1,1 +1,3 @@
 //! Partition logs on disk: journal, tail, segments, indexes, recovery.
+
+pub mod frame;

@@ -231,7 +231,7 @@ impl Disk {
 
     fn find_parent(&self, path: &Path) -> io::Result<(u64, OsString)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        Ok((self.find(path.parent().unwrap_or(Path::new("")))?, name))
+        Ok((self.find(path.parent().unwrap_or_else(|| Path::new("")))?, name))
     }
 
     fn directory(&self, node: u64) -> io::Result<&DirectoryNode> {
