@@ -1,1 +1,18 @@
 //! The Kafka wire protocol: schemas, generated codec, framing, listener.
+//!
+//! ```text
+//! bytes ─► listener (frames, headers, versions) ─► Request ─► Backend::handle ─► Response ─► segments ─► writev
+//! ```
+//!
+//! The messages are generated from the files in `schema/`. Record batches pass through without being looked at: a request's are
+//! split off its frame, a response's are sent from where they lie. The crate knows no storage and no rules; it calls a [`Backend`].
+
+pub mod api;
+pub mod backend;
+pub mod codec;
+pub mod messages;
+
+pub use api::{ApiRange, ApiTable, VersionRange};
+pub use backend::{Backend, ClientSoftware, Reply, RequestContext};
+pub use codec::{DecodeError, EncodeError, KafkaString, Reader, Segments, Writer};
+pub use messages::{ApiKey, Message, Request, Response};
