@@ -27,6 +27,8 @@ mod partition_log;
 mod producers;
 pub mod retention;
 mod segment;
+#[cfg(test)]
+mod test_batch;
 mod truncation;
 
 pub use append::{AppendDecision, AppendError, Origin};

@@ -52,7 +52,7 @@ pub fn plan(
     let mut size_bytes: u64 = segments.iter().map(|segment| segment.size_bytes).sum();
     for (position, segment) in segments.iter().enumerate() {
         let next = segments.get(position + 1);
-        let end = next.map_or(offsets.log_end(), |next| next.base_offset);
+        let end = next.map_or_else(|| offsets.log_end(), |next| next.base_offset);
         let is_active = next.is_none();
         if end > offsets.last_stable() || (is_active && segment.is_empty()) {
             break;

@@ -8,8 +8,9 @@ use thalweg_types::Offset;
 use crate::offsets::LogOffsets;
 use crate::segment::SegmentFacts;
 
-/// What cutting a log takes. Whoever executes it does so in this order: delete `delete`, newest first; cut `cut`; rebuild the
-/// producer states; then report what is left with [`PartitionLog::truncate`](crate::PartitionLog::truncate).
+/// What cutting a log takes. Whoever executes it does so in this order: delete the segments of `delete`, newest first, and all producer
+/// snapshots above the cut; cut `cut`; rebuild the producer states; then report what is left with
+/// [`PartitionLog::truncate`](crate::PartitionLog::truncate).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TruncationPlan {
     /// Base offsets of the segments that go wholly, oldest first.
