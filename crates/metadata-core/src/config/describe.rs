@@ -1,0 +1,158 @@
+//! Every config of a resource with its value and where the value is from: what DescribeConfigs answers.
+
+use thalweg_types::{NodeId, TopicId};
+
+use super::definition::{Definition, Kind, Scope, Synonym};
+use super::{StaticConfigs, broker_config, broker_configs, topic_configs};
+use crate::image::Image;
+use crate::record::ConfigResource;
+
+/// One config of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: &'static str,
+    /// `None`: not set.
+    pub value: Option<String>,
+    pub source: Source,
+    /// Everything the value was chosen from, the strongest first; the config itself is among it.
+    pub synonyms: Vec<SourcedValue>,
+    pub kind: Kind,
+    pub read_only: bool,
+    pub documentation: &'static str,
+}
+
+/// A value of a config or of a synonym of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcedValue {
+    pub name: &'static str,
+    pub value: Option<String>,
+    pub source: Source,
+}
+
+/// Where a value is from, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Topic,
+    DynamicBroker,
+    DynamicDefaultBroker,
+    StaticBroker,
+    Default,
+}
+
+impl Source {
+    /// Its number in a DescribeConfigs answer (KIP-226).
+    pub fn wire_code(self) -> i8 {
+        match self {
+            Self::Topic => 1,
+            Self::DynamicBroker => 2,
+            Self::DynamicDefaultBroker => 3,
+            Self::StaticBroker => 4,
+            Self::Default => 5,
+        }
+    }
+}
+
+/// Every topic config as it holds for `topic` on `broker` (`None`: on a broker without configs of its own).
+pub fn describe_topic(
+    image: &Image,
+    topic: TopicId,
+    broker: Option<NodeId>,
+    settings: &StaticConfigs,
+) -> Vec<Entry> {
+    let resolver = Resolver { image, topic: Some(topic), broker, settings };
+    topic_configs().iter().map(|definition| resolver.entry(definition)).collect()
+}
+
+/// Every broker config as it holds on `broker`, or the cluster-wide defaults for `None`.
+pub fn describe_broker(
+    image: &Image,
+    broker: Option<NodeId>,
+    settings: &StaticConfigs,
+) -> Vec<Entry> {
+    let resolver = Resolver { image, topic: None, broker, settings };
+    broker_configs().iter().map(|definition| resolver.entry(definition)).collect()
+}
+
+/// Finds values by going through the sources from the strongest to the weakest.
+pub(super) struct Resolver<'a> {
+    pub(super) image: &'a Image,
+    pub(super) topic: Option<TopicId>,
+    pub(super) broker: Option<NodeId>,
+    pub(super) settings: &'a StaticConfigs,
+}
+
+impl Resolver<'_> {
+    fn entry(&self, definition: &'static Definition) -> Entry {
+        let synonyms = self.chain(definition);
+        let strongest = synonyms.first();
+        Entry {
+            name: definition.name,
+            value: strongest.and_then(|first| first.in_unit_of(definition)),
+            source: strongest.map_or(Source::Default, |first| first.source),
+            synonyms,
+            kind: definition.kind,
+            read_only: definition.scope == Scope::ReadOnly,
+            documentation: definition.doc,
+        }
+    }
+
+    /// The value that counts, in the config's own unit.
+    pub(super) fn value(&self, definition: &'static Definition) -> Option<String> {
+        self.chain(definition).first().and_then(|first| first.in_unit_of(definition))
+    }
+
+    fn chain(&self, definition: &'static Definition) -> Vec<SourcedValue> {
+        let mut chain = Vec::new();
+        let mut push = |name, value: Option<&str>, source| {
+            if let Some(value) = value {
+                chain.push(SourcedValue { name, value: Some(value.to_owned()), source });
+            }
+        };
+        let own = [Synonym { name: definition.name, factor: 1 }];
+        let names: &[Synonym] = match self.topic {
+            Some(topic) => {
+                let resource = ConfigResource::Topic(topic);
+                let value = self.image.config(&resource, definition.name);
+                push(definition.name, value, Source::Topic);
+                definition.synonyms
+            }
+            None => &own,
+        };
+        for Synonym { name, .. } in names {
+            let on_broker = self.broker.map(ConfigResource::Broker);
+            let value = on_broker.and_then(|resource| self.image.config(&resource, name));
+            push(name, value, Source::DynamicBroker);
+        }
+        for Synonym { name, .. } in names {
+            let value = self.image.config(&ConfigResource::Cluster, name);
+            push(name, value, Source::DynamicDefaultBroker);
+        }
+        for Synonym { name, .. } in names {
+            push(name, self.settings.get(name), Source::StaticBroker);
+        }
+        match names {
+            [] => push(definition.name, definition.default, Source::Default),
+            _ => {
+                for Synonym { name, .. } in names {
+                    let default = broker_config(name).and_then(|broker| broker.default);
+                    push(name, default, Source::Default);
+                }
+            }
+        }
+        chain
+    }
+}
+
+impl SourcedValue {
+    /// A synonym may count in a larger unit, such as hours for milliseconds. -1 is "none" in every unit.
+    fn in_unit_of(&self, definition: &Definition) -> Option<String> {
+        let value = self.value.clone()?;
+        let synonym = definition.synonyms.iter().find(|synonym| synonym.name == self.name);
+        match (synonym.map_or(1, |synonym| synonym.factor), value.parse::<i64>()) {
+            (factor, Ok(number)) if factor != 1 && number > 0 => {
+                Some(number.saturating_mul(factor).to_string())
+            }
+            _ => Some(value),
+        }
+    }
+}

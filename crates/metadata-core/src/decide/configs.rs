@@ -1,0 +1,171 @@
+//! Alteration of configs, and what it means for partitions.
+
+use std::collections::BTreeSet;
+
+use thalweg_types::NodeId;
+
+use super::election::effective_min_isr;
+use super::{Decision, ItemResult, Policy};
+use crate::config::{self, Definition, InvalidConfig, Scope, TopicConfig};
+use crate::error::Error;
+use crate::image::{Image, Partition};
+use crate::record::{ConfigResource, Record};
+
+/// Changes to the configs of several resources, each of which is altered as a whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterConfigs {
+    pub resources: Vec<ConfigAlteration>,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigAlteration {
+    pub target: ConfigTarget,
+    pub changes: Vec<ConfigChange>,
+}
+
+/// The resource as clients name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigTarget {
+    Topic(String),
+    Broker(NodeId),
+    /// The default of every broker.
+    Cluster,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigChange {
+    Set {
+        name: String,
+        value: String,
+    },
+    /// Back to the default.
+    Delete {
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlteredResource {
+    pub target: ConfigTarget,
+    pub resource: ConfigResource,
+}
+
+impl Image {
+    /// The answers are in the order of the request.
+    pub fn decide_alter_configs(
+        &self,
+        request: &AlterConfigs,
+        policy: &Policy,
+    ) -> Decision<Vec<ItemResult<AlteredResource>>> {
+        let mut records = Vec::new();
+        let mut response = Vec::with_capacity(request.resources.len());
+        for alteration in &request.resources {
+            response.push(self.alter_resource(alteration).map(|(resource, changes)| {
+                records.extend(changes);
+                AlteredResource { target: alteration.target.clone(), resource }
+            }));
+        }
+        if request.validate_only {
+            records.clear();
+        } else {
+            let following = self.with(&records).partitions_following_configs(policy);
+            records.extend(following);
+        }
+        Decision { records, response }
+    }
+
+    fn alter_resource(
+        &self,
+        alteration: &ConfigAlteration,
+    ) -> ItemResult<(ConfigResource, Vec<Record>)> {
+        let resource = self.config_resource(&alteration.target)?;
+        let mut names = BTreeSet::new();
+        let mut records = Vec::new();
+        for change in &alteration.changes {
+            let name = change.name();
+            if !names.insert(name) {
+                return Err(Error::DuplicateConfig(name.to_owned()));
+            }
+            let definition = definition_for(&resource, name)?;
+            match change {
+                ConfigChange::Set { value, .. } => {
+                    definition.check(value)?;
+                    let (name, value) = (name.to_owned(), value.clone());
+                    records.push(Record::ConfigSet { resource, name, value });
+                }
+                ConfigChange::Delete { .. } if self.config(&resource, name).is_some() => {
+                    records.push(Record::ConfigRemoved { resource, name: name.to_owned() });
+                }
+                ConfigChange::Delete { .. } => {}
+            }
+        }
+        Ok((resource, records))
+    }
+
+    fn config_resource(&self, target: &ConfigTarget) -> ItemResult<ConfigResource> {
+        match target {
+            ConfigTarget::Topic(name) => self
+                .topic(name)
+                .map(|topic| ConfigResource::Topic(topic.id))
+                .ok_or_else(|| Error::UnknownTopicName(name.clone())),
+            ConfigTarget::Broker(id) => {
+                self.node(*id).ok_or(Error::UnknownNode(*id))?;
+                Ok(ConfigResource::Broker(*id))
+            }
+            ConfigTarget::Cluster => Ok(ConfigResource::Cluster),
+        }
+    }
+
+    /// Brings what partition records carry of the configs (effective `min.insync.replicas`, durability) in line with the configs.
+    ///
+    /// R10: a change of `min.insync.replicas` forgets the eligible replicas in the same fact, so that no leader can move its high
+    /// watermark under a lower minimum while replicas count as complete that did not have to wait for it. Where nobody is in sync no
+    /// high watermark can move, and the eligible replicas are the only ones that can ever lead again: there they stay.
+    pub(super) fn partitions_following_configs(&self, policy: &Policy) -> Vec<Record> {
+        self.topics()
+            .flat_map(|topic| {
+                let config = TopicConfig::resolve(self, topic.id, None, &policy.settings);
+                topic.changes(|_, partition| Some(partition.following(&config)))
+            })
+            .collect()
+    }
+}
+
+impl Partition {
+    fn following(&self, config: &TopicConfig) -> Self {
+        let mut next = self.clone();
+        next.durability = config.durability;
+        next.min_isr = effective_min_isr(config.min_in_sync_replicas, self.replicas.len());
+        if next.min_isr != self.min_isr && !next.isr.is_empty() {
+            next.elr.clear();
+        }
+        next.forget_eligible_when_enough();
+        next
+    }
+}
+
+impl ConfigChange {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Set { name, .. } | Self::Delete { name } => name,
+        }
+    }
+}
+
+fn definition_for(resource: &ConfigResource, name: &str) -> ItemResult<&'static Definition> {
+    match resource {
+        ConfigResource::Topic(_) => {
+            Ok(config::topic_config(name).ok_or_else(|| InvalidConfig::unknown("topic", name))?)
+        }
+        ConfigResource::Cluster | ConfigResource::Broker(_) => {
+            let definition = config::broker_config(name)
+                .ok_or_else(|| InvalidConfig::unknown("broker", name))?;
+            match definition.scope {
+                Scope::Dynamic => Ok(definition),
+                Scope::ReadOnly => Err(InvalidConfig::ReadOnly { name: definition.name }.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Why a request was refused. Nothing of a refused request is in effect.
+
+use thalweg_types::{
+    BrokerEpoch, ClusterId, ErrorCode, InvalidTopicName, NodeId, PartitionIndex, TopicId, TopicName,
+};
+
+use crate::config::InvalidConfig;
+
+/// Refusal of one request, or of one item of a request with several.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    // Nodes
+    #[error("the node's disk belongs to cluster {given}, this is cluster {own}")]
+    ForeignCluster { given: ClusterId, own: ClusterId },
+    #[error("the cluster does not exist yet: its first controller has not written its first fact")]
+    NoCluster,
+    #[error("invalid registration: {0}")]
+    InvalidRegistration(String),
+    #[error("node {0} is not registered")]
+    UnknownNode(NodeId),
+    #[error("node {node_id} is registered with broker epoch {current}, not {given}")]
+    StaleBrokerEpoch { node_id: NodeId, given: BrokerEpoch, current: BrokerEpoch },
+    #[error("every node id has been given out")]
+    NodeIdsExhausted,
+    #[error("every producer id has been given out")]
+    ProducerIdsExhausted,
+
+    // Topics
+    #[error("invalid topic name {name:?}: {reason}")]
+    InvalidTopicName { name: String, reason: InvalidTopicName },
+    #[error(
+        "topic name {name:?} collides with topic {existing}: names may not differ in '.' and '_' only"
+    )]
+    CollidingTopicName { name: TopicName, existing: TopicName },
+    #[error("topic {0} exists already")]
+    TopicExists(TopicName),
+    #[error("topic {0:?} is named more than once in the request")]
+    DuplicateTopic(String),
+    #[error("there is no topic {0:?}")]
+    UnknownTopicName(String),
+    #[error("there is no topic with id {0}")]
+    UnknownTopicId(TopicId),
+    #[error("topics cannot be deleted: delete.topic.enable is false")]
+    TopicDeletionDisabled,
+    #[error("the new topic's identity is used already")]
+    TopicIdTaken,
+
+    // Partitions and replicas
+    #[error(
+        "invalid number of partitions {given}: it must be from 1 to {max}, or -1 for the default"
+    )]
+    InvalidPartitionCount { given: i32, max: i32 },
+    #[error(
+        "the topic has {current} partitions, {given} is not more; partitions can only be added"
+    )]
+    PartitionCountNotIncreased { current: i32, given: i32 },
+    #[error("the request asks for {given} partitions in all, at most {max} are made at once")]
+    TooManyPartitions { given: usize, max: usize },
+    #[error("invalid replication factor {0}: it must be at least 1, or -1 for the default")]
+    InvalidReplicationFactor(i16),
+    #[error(
+        "replication factor {given} cannot be reached: {live} of {registered} registered brokers are live"
+    )]
+    TooFewBrokers { given: i16, live: usize, registered: usize },
+    #[error("a request with manual assignments must leave partitions and replication factor at -1")]
+    AssignmentAndCount,
+    #[error("invalid assignment of partition {partition}: {reason}")]
+    InvalidAssignment { partition: PartitionIndex, reason: String },
+    #[error("the assignments must be of partitions {expected}, one each")]
+    AssignedPartitionsNotDense { expected: String },
+
+    // Configs
+    #[error(transparent)]
+    InvalidConfig(#[from] InvalidConfig),
+    #[error("config {0} is named more than once")]
+    DuplicateConfig(String),
+}
+
+impl Error {
+    /// Kafka's code for the condition.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::ForeignCluster { .. } => ErrorCode::InconsistentClusterId,
+            Self::NoCluster => ErrorCode::NotController,
+            Self::InvalidRegistration(_) => ErrorCode::InvalidRegistration,
+            Self::UnknownNode(_) => ErrorCode::BrokerIdNotRegistered,
+            Self::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+            Self::NodeIdsExhausted => ErrorCode::InvalidRegistration,
+            Self::ProducerIdsExhausted | Self::TopicIdTaken => ErrorCode::UnknownServerError,
+            Self::InvalidTopicName { .. } | Self::CollidingTopicName { .. } => {
+                ErrorCode::InvalidTopicException
+            }
+            Self::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+            Self::DuplicateTopic(_) | Self::AssignmentAndCount => ErrorCode::InvalidRequest,
+            Self::UnknownTopicName(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::UnknownTopicId(_) => ErrorCode::UnknownTopicId,
+            Self::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
+            Self::InvalidPartitionCount { .. } | Self::PartitionCountNotIncreased { .. } => {
+                ErrorCode::InvalidPartitions
+            }
+            Self::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+            Self::InvalidReplicationFactor(_) | Self::TooFewBrokers { .. } => {
+                ErrorCode::InvalidReplicationFactor
+            }
+            Self::InvalidAssignment { .. } | Self::AssignedPartitionsNotDense { .. } => {
+                ErrorCode::InvalidReplicaAssignment
+            }
+            Self::InvalidConfig(_) | Self::DuplicateConfig(_) => ErrorCode::InvalidConfig,
+        }
+    }
+}

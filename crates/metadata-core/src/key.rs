@@ -1,0 +1,76 @@
+//! Names of the entities that facts are about, as keys of the quorum's key-value store.
+//!
+//! Byte order of keys is an order in which their facts can be applied: an entity sorts behind everything it refers to.
+//!
+//! ```text
+//!  1                              the cluster
+//!  2 dir_id[16]                   a disk's node id
+//!  3 node_id[4]                   a node's registration
+//!  4 topic_id[16]                 a topic
+//!  5 topic_id[16] partition[4]    a partition
+//!  6 kind[1] id[0|4|16] name      a config entry: kind 0 cluster, 1 broker, 2 topic
+//!  7                              the next producer id
+//! ```
+
+use thalweg_types::{DirId, NodeId, TopicId, TopicIdPartition};
+
+use crate::record::ConfigResource;
+
+/// One entity of the metadata.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Cluster,
+    NodeId(DirId),
+    Node(NodeId),
+    Topic(TopicId),
+    Partition(TopicIdPartition),
+    Config(ConfigResource, String),
+    ProducerIds,
+}
+
+impl Key {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(24);
+        match self {
+            Self::Cluster => bytes.push(1),
+            Self::NodeId(dir_id) => {
+                bytes.push(2);
+                bytes.extend(dir_id.0.as_bytes());
+            }
+            Self::Node(node_id) => {
+                bytes.push(3);
+                bytes.extend(node_id.0.to_be_bytes());
+            }
+            Self::Topic(topic_id) => {
+                bytes.push(4);
+                bytes.extend(topic_id.0.as_bytes());
+            }
+            Self::Partition(TopicIdPartition { topic_id, partition }) => {
+                bytes.push(5);
+                bytes.extend(topic_id.0.as_bytes());
+                bytes.extend(partition.0.to_be_bytes());
+            }
+            Self::Config(resource, name) => {
+                bytes.push(6);
+                push_resource(&mut bytes, resource);
+                bytes.extend(name.as_bytes());
+            }
+            Self::ProducerIds => bytes.push(7),
+        }
+        bytes
+    }
+}
+
+fn push_resource(bytes: &mut Vec<u8>, resource: &ConfigResource) {
+    match resource {
+        ConfigResource::Cluster => bytes.push(0),
+        ConfigResource::Broker(node_id) => {
+            bytes.push(1);
+            bytes.extend(node_id.0.to_be_bytes());
+        }
+        ConfigResource::Topic(topic_id) => {
+            bytes.push(2);
+            bytes.extend(topic_id.0.as_bytes());
+        }
+    }
+}
