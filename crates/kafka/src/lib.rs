@@ -10,6 +10,7 @@
 pub mod api;
 pub mod backend;
 pub mod codec;
+pub mod listener;
 pub mod messages;
 
 pub use api::{ApiRange, ApiTable, VersionRange};
