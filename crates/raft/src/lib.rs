@@ -1,1 +1,28 @@
-//! The controller quorum: our Raft log and state store under openraft.
+//! The controller quorum: a replicated log of facts, and the state they build.
+//!
+//! This is the only crate that knows the consensus library and the store of the materialised state. It orders, stores and commits
+//! facts that are opaque bytes to it, and applies them to a [`StateMachine`] that somebody else owns. What is on disk and on the wire is
+//! in our own formats: votes and entries in [`log`], snapshots in [`snapshot`], the library's messages in `network`. The stored keys and
+//! values ([`kv`]) are never the truth: snapshot and log rebuild them.
+//!
+//! It knows nothing of topics, brokers or any other fact's meaning, and serves nothing by itself.
+
+mod apply;
+mod codec;
+mod error;
+mod kv;
+mod log;
+mod machine;
+mod network;
+mod quorum;
+mod snapshot;
+mod types;
+
+pub use error::{ProposeError, ReadError, StartError};
+pub use kv::{KvError, KvKind, MemoryKv, MetaKv, SledKv};
+pub use log::LogCounters;
+pub use machine::{CorruptState, KvChange, Position, StateMachine};
+pub use network::{Member, NoPeers, Transport, TransportError};
+pub use quorum::{Leadership, PROPOSAL_BYTES_MAX, Quorum, QuorumOptions};
+pub use snapshot::SnapshotFile;
+pub use types::Peer;

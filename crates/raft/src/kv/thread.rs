@@ -1,0 +1,159 @@
+//! The thread that owns the materialised state, so that no runtime thread ever waits for its disk.
+//!
+//! Batches are handed over in the order of the log and written in that order; who asks for the entries gets them as they were after
+//! everything handed over before. A failed write is final: the state in memory and on disk have parted, so all that follows is
+//! refused and the quorum stops. A restart then rebuilds.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::guarded::{AppliedState, Entries};
+use super::{GuardedKv, KvError};
+use crate::machine::KvChange;
+
+/// Batches that may wait for the disk before applying waits too. A batch holds what one round of applying changed.
+const BATCHES_WAITING_MAX: usize = 256;
+
+/// Hands work to the thread. Clones share it.
+#[derive(Clone)]
+pub(crate) struct KvHandle {
+    jobs: mpsc::Sender<Job>,
+    failure: Arc<Mutex<Option<KvError>>>,
+}
+
+/// The thread itself, for whoever must see it end.
+pub(crate) struct KvThread {
+    jobs: mpsc::Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, KvError>>;
+
+enum Job {
+    Write { changes: Vec<KvChange>, applied: AppliedState },
+    Replace { entries: Entries, applied: AppliedState, reply: Reply<()> },
+    Entries { reply: Reply<(Entries, AppliedState)> },
+    Close,
+}
+
+/// Starts the thread. It ends when closed, or when every handle is gone.
+pub(crate) fn start(kv: GuardedKv) -> io::Result<(KvHandle, KvThread)> {
+    let (jobs, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
+    let failure = Arc::new(Mutex::new(None));
+    let handle = KvHandle { jobs: jobs.clone(), failure: failure.clone() };
+    let thread = std::thread::Builder::new()
+        .name("raft-state".to_owned())
+        .spawn(move || run(kv, waiting, &failure))?;
+    Ok((handle, KvThread { jobs, thread }))
+}
+
+impl KvHandle {
+    /// Queues a batch that brings the state to `applied`. Waits only when the disk is far behind.
+    pub(crate) async fn write(
+        &self,
+        changes: Vec<KvChange>,
+        applied: AppliedState,
+    ) -> Result<(), KvError> {
+        if let Some(error) = self.failure.lock().clone() {
+            return Err(error);
+        }
+        self.send(Job::Write { changes, applied }).await
+    }
+
+    /// Replaces everything and flushes it.
+    pub(crate) async fn replace_all(
+        &self,
+        entries: Entries,
+        applied: AppliedState,
+    ) -> Result<(), KvError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Replace { entries, applied, reply }).await?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// Asks for everything as of now; the answer may be awaited later.
+    pub(crate) async fn request_entries(
+        &self,
+    ) -> Result<oneshot::Receiver<Result<(Entries, AppliedState), KvError>>, KvError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Entries { reply }).await?;
+        Ok(answer)
+    }
+
+    async fn send(&self, job: Job) -> Result<(), KvError> {
+        self.jobs.send(job).await.map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> KvError {
+        self.failure.lock().clone().unwrap_or(KvError::Stopped)
+    }
+}
+
+impl KvThread {
+    /// Waits until everything handed over is written and flushed and the store is closed.
+    pub(crate) async fn close(self) {
+        // A closed channel means that the thread has ended already.
+        let _ = self.jobs.send(Job::Close).await;
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the thread of the materialised state ended in a panic");
+        }
+    }
+}
+
+fn run(mut kv: GuardedKv, mut jobs: mpsc::Receiver<Job>, failure: &Mutex<Option<KvError>>) {
+    while let Some(job) = jobs.blocking_recv() {
+        let failed = failure.lock().clone();
+        match job {
+            Job::Write { changes, applied } => {
+                if failed.is_none() {
+                    remember(failure, kv.write(&changes, applied));
+                }
+            }
+            Job::Replace { entries, applied, reply } => {
+                let replaced = refuse(failed).and_then(|()| {
+                    kv.replace_all(&entries, applied)?;
+                    kv.flush()
+                });
+                remember(failure, replaced.clone());
+                answer(reply, replaced);
+            }
+            Job::Entries { reply } => {
+                let read = refuse(failed).and_then(|()| kv.entries());
+                answer(reply, read.map(|entries| (entries, kv.applied().clone())));
+                // A snapshot is in the making, whose entries will be purged from the log: after a power cut, what is flushed here need
+                // not be loaded from it again.
+                if let Err(error) = kv.flush() {
+                    remember(failure, Err(error));
+                }
+            }
+            Job::Close => break,
+        }
+    }
+    if failure.lock().is_none()
+        && let Err(error) = kv.flush()
+    {
+        // Only costs time: the next start applies more of the log.
+        tracing::warn!(%error, "materialised state was not flushed at the end");
+    }
+}
+
+fn refuse(failed: Option<KvError>) -> Result<(), KvError> {
+    failed.map_or(Ok(()), Err)
+}
+
+fn remember(failure: &Mutex<Option<KvError>>, result: Result<(), KvError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "materialised state failed; the quorum member stops at its next entry");
+        failure.lock().get_or_insert(error);
+    }
+}
+
+/// The asker may have gone.
+fn answer<T>(reply: Reply<T>, result: Result<T, KvError>) {
+    let _ = reply.send(result);
+}

@@ -1,0 +1,150 @@
+//! Opens a member's directory and checks that what is in it belongs together, before the consensus library trusts it.
+//!
+//! ```text
+//! <dir>/log/          votes and entries: the truth
+//! <dir>/snapshots/    the newest snapshot: the truth up to its position
+//! <dir>/state/        materialised keys and values: rebuildable from the two above
+//! ```
+//!
+//! The library would fill gaps between them by forgetting: it takes a log that ends before the applied state for one that a snapshot has
+//! overtaken, and an absent snapshot for an empty one. Both are refused here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg_env::fs::{DirLock, create_dir_all};
+
+use super::{QuorumOptions, Threads};
+use crate::apply::Applier;
+use crate::error::StartError;
+use crate::kv::{self, AppliedState, Entries, GuardedKv, KvError, KvKind};
+use crate::log::{LogCounters, LogExtent, LogStore, OpenedLog};
+use crate::machine::StateMachine;
+use crate::snapshot::{SnapshotError, SnapshotStore};
+use crate::types::LogId;
+
+/// Everything a member runs on.
+pub(crate) struct Opened<M> {
+    pub(crate) log: LogStore,
+    pub(crate) applier: Applier<M>,
+    pub(crate) counters: Arc<LogCounters>,
+    pub(super) threads: Threads,
+}
+
+/// Blocks on the disk.
+pub(crate) fn open<M: StateMachine>(
+    options: &QuorumOptions,
+    mut machine: M,
+) -> Result<Opened<M>, StartError> {
+    let log_dir = options.dir.join("log");
+    let snapshot_dir = options.dir.join("snapshots");
+    for dir in [&log_dir, &snapshot_dir] {
+        create_dir_all(options.fs.as_ref(), dir).map_err(StartError::io("create", dir))?;
+    }
+    let lock = lock(options)?;
+    let OpenedLog { store, thread, counters } =
+        LogStore::open(options.fs.clone(), &log_dir, options.log_file_bytes_max, lock)?;
+    let snapshots = SnapshotStore::open(options.fs.clone(), &snapshot_dir)?;
+
+    let state_dir = options.dir.join("state");
+    let (kv, applied) = load_state(options.kv, &state_dir, &mut machine)?;
+    let snapshot = snapshots.current().and_then(|(meta, _)| meta.last_log_id);
+    check_consistent(&options.dir, &store.extent(), applied.last, snapshot)?;
+
+    let (kv, kv_thread) =
+        kv::start(kv).map_err(StartError::io("start the thread that writes", &state_dir))?;
+    let applier = Applier::new(machine, applied, kv.clone(), Arc::new(snapshots));
+    Ok(Opened {
+        log: store,
+        applier,
+        counters,
+        threads: Threads { kv, kv_thread, log_thread: thread },
+    })
+}
+
+fn lock(options: &QuorumOptions) -> Result<Box<dyn DirLock>, StartError> {
+    options.fs.lock_dir(&options.dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => StartError::InUse { dir: options.dir.clone() },
+        _ => StartError::io("lock", &options.dir)(error),
+    })
+}
+
+/// Loads the machine from the stored state. State that is damaged, or that its owner cannot read, is set aside: the machine starts
+/// empty and snapshot and log bring it back.
+fn load_state<M: StateMachine>(
+    kind: KvKind,
+    dir: &Path,
+    machine: &mut M,
+) -> Result<(GuardedKv, AppliedState), StartError> {
+    let cause = match open_state(kind, dir) {
+        Ok((kv, entries)) => match machine.load(entries) {
+            Ok(()) => {
+                let applied = kv.applied().clone();
+                return Ok((kv, applied));
+            }
+            Err(error) => error.to_string(),
+        },
+        Err(KvError::Damaged(cause)) => cause,
+        Err(error) => return Err(error.into()),
+    };
+    tracing::error!(%cause, dir = %dir.display(), "setting the stored state aside; it is rebuilt from snapshot and log");
+    kv::set_aside(kind, dir)?;
+    let (kv, entries) = open_state(kind, dir)?;
+    machine.load(entries)?;
+    Ok((kv, AppliedState::default()))
+}
+
+fn open_state(kind: KvKind, dir: &Path) -> Result<(GuardedKv, Entries), KvError> {
+    GuardedKv::load(kv::open(kind, dir)?)
+}
+
+/// Refuses what cannot come from this member's own life.
+fn check_consistent(
+    dir: &Path,
+    log: &LogExtent,
+    applied: Option<LogId>,
+    snapshot: Option<LogId>,
+) -> Result<(), StartError> {
+    let reached = applied.max(snapshot);
+    if let Some(purged) = log.purged
+        && reached < Some(purged)
+    {
+        return Err(StartError::StateLost {
+            dir: dir.to_owned(),
+            purged: purged.index,
+            found: format!(
+                "snapshot up to {}, stored state up to {}",
+                shown(snapshot),
+                shown(applied)
+            ),
+        });
+    }
+    // A snapshot may be ahead of the log, when a crash hit between installing it and purging what it covers. But a member that has
+    // either has voted.
+    let accounted_for = log.last.max(snapshot);
+    if let Some(reached) = reached
+        && (applied > accounted_for || log.vote.is_none())
+    {
+        return Err(StartError::LogLost {
+            dir: dir.to_owned(),
+            applied: reached.index,
+            last: shown(log.last),
+        });
+    }
+    Ok(())
+}
+
+fn shown(id: Option<LogId>) -> String {
+    id.map_or_else(|| "nothing".to_owned(), |id| format!("index {}", id.index))
+}
+
+impl From<SnapshotError> for StartError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Io { action, path, source } => Self::Io { action, path, source },
+            SnapshotError::Damaged { path, cause } => {
+                Self::Engine(format!("{} is damaged: {cause}", path.display()))
+            }
+        }
+    }
+}
