@@ -1,1 +1,3 @@
 //! The gateway service: the public gRPC edge.
+
+pub mod port;
