@@ -1,0 +1,253 @@
+//! The command line: what can be typed, and what `--help` says about it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use thalweg_types::{Acks, CompressionType, TopicName};
+
+pub(crate) mod values;
+
+use values::{Bootstrap, Config, Delimiter, StartAt};
+
+/// Thalweg: a durable commit log that speaks Kafka's protocol and gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  thalweg standalone --data-dir /var/lib/thalweg
+  thalweg topic create orders --partitions 3
+  thalweg produce orders --file orders.txt
+  thalweg consume orders --from earliest --count 10")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// gRPC address of the system, for the client commands.
+    #[arg(
+        long,
+        global = true,
+        env = "THALWEG_BOOTSTRAP",
+        value_name = "HOST:PORT",
+        default_value = "localhost:50051"
+    )]
+    pub(crate) bootstrap: Bootstrap,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole system in this process: controller, broker and gateway.
+    Standalone(Box<Standalone>),
+    /// Create, delete, list and describe topics.
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Write records to a topic, one for each line of standard input or a file.
+    Produce(Produce),
+    /// Read records of a topic.
+    Consume(Consume),
+    /// Write a completion script for a shell to standard output.
+    #[command(after_help = "Example:
+  thalweg completions bash > /etc/bash_completion.d/thalweg")]
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg standalone --data-dir /var/lib/thalweg
+  thalweg standalone --data-dir ./data --kafka-address 0.0.0.0:9092 --log-format json
+  thalweg standalone --data-dir ./data --print-config
+
+Every setting can also come from a TOML file (--config) or from the environment
+(THALWEG__BROKER__LOG__SEGMENT_BYTES=536870912); see docs/configuration.md.")]
+pub(crate) struct Standalone {
+    /// Directory that holds everything the node keeps; made when it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the Kafka listener [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) kafka_address: Option<SocketAddr>,
+    /// Address of the gRPC listener [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_address: Option<SocketAddr>,
+    /// Address of the HTTP listener with metrics and health [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http_address: Option<SocketAddr>,
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the settings in force with the origin of each, and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// Form of the log lines on standard error [default: text].
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub(crate) log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topic {
+    /// Create a topic.
+    #[command(after_help = "Example:
+  thalweg topic create orders --partitions 3 --config retention.ms=86400000")]
+    Create {
+        name: TopicName,
+        /// Number of partitions [default: the cluster's].
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        partitions: Option<u32>,
+        /// Replicas of each partition [default: the cluster's].
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        replication_factor: Option<u32>,
+        /// A topic config by Kafka's name; may be repeated.
+        #[arg(long = "config", value_name = "NAME=VALUE")]
+        configs: Vec<Config>,
+        /// Succeed when a topic of that name is there already, whatever it looks like.
+        #[arg(long)]
+        if_not_exists: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delete topics with all their records, for good.
+    #[command(after_help = "Example:
+  thalweg topic delete orders returns")]
+    Delete {
+        #[arg(required = true)]
+        names: Vec<TopicName>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List topics.
+    #[command(after_help = "Example:
+  thalweg topic list --output json")]
+    List {
+        /// Also the topics the system keeps for itself.
+        #[arg(long)]
+        internal: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the partitions, replicas and configs of topics.
+    #[command(after_help = "Example:
+  thalweg topic describe orders")]
+    Describe {
+        #[arg(required = true)]
+        names: Vec<TopicName>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give a topic more partitions.
+    #[command(after_help = "Example:
+  thalweg topic add-partitions orders --partitions 6")]
+    AddPartitions {
+        name: TopicName,
+        /// Partitions the topic shall have afterwards.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        partitions: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// Form of the answer.
+    #[arg(long = "output", value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg produce orders --file orders.txt --compression lz4
+  printf 'alice:12\\nbob:7\\n' | thalweg produce orders --key-separator :
+
+Each line is one record, without its newline; empty lines and a last line without newline are records too.
+Records with a key go to the partition of the key's hash, as with Kafka's clients; records without one go
+to all partitions in turn, a batch at a time.")]
+pub(crate) struct Produce {
+    pub(crate) topic: TopicName,
+    /// File to read instead of standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What ends the key in each line; a line without it has no key. Escapes: \t \n \r \0 \\ \xNN.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) key_separator: Option<Delimiter>,
+    /// Partition for all records.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partition: Option<i32>,
+    /// When a record counts as written: 0 (sent), 1 (the leader has it), all (every in-sync replica has it).
+    #[arg(long, default_value = "all")]
+    pub(crate) acks: Acks,
+    /// none, gzip, snappy, lz4 or zstd.
+    #[arg(long, default_value = "none", value_name = "CODEC")]
+    pub(crate) compression: CompressionType,
+    /// Bytes of records put into one batch, before compression; a larger record gets a batch of its own.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 512 * 1024,
+        value_parser = clap::value_parser!(u32).range(1..=64 * 1024 * 1024)
+    )]
+    pub(crate) batch_bytes: u32,
+    /// Create the topic with the cluster's defaults if it does not exist.
+    #[arg(long)]
+    pub(crate) create_topic: bool,
+    /// Form of the figures at the end: a line on standard error, or JSON on standard output.
+    #[arg(long = "output", value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg consume orders --from earliest > orders.txt
+  thalweg consume orders --partition 0 --from 1200 --count 5 --output table
+  thalweg consume orders --from 2026-01-31T12:00:00Z --output json --follow
+
+Without --follow it ends at the end of the topic as it was at the start. Records of one partition come in
+order; those of several partitions are interleaved.")]
+pub(crate) struct Consume {
+    pub(crate) topic: TopicName,
+    /// Partition to read; may be repeated [default: all].
+    #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partitions: Vec<i32>,
+    /// Where to begin: earliest, latest, an offset, or a time as RFC 3339 or @ and milliseconds since 1970.
+    #[arg(long, default_value = "earliest", value_name = "POSITION")]
+    pub(crate) from: StartAt,
+    /// End after this many records.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) count: Option<u64>,
+    /// Go on with records as they come.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// raw: values and nothing else; json: an object for each line; table: for people.
+    #[arg(long, value_enum, default_value_t = RecordFormat::Raw, value_name = "FORMAT")]
+    pub(crate) output: RecordFormat,
+    /// What follows each value in raw output. Escapes: \t \n \r \0 \\ \xNN.
+    #[arg(long, value_name = "TEXT", default_value = "\\n")]
+    pub(crate) delimiter: Delimiter,
+    /// Put nothing between values in raw output.
+    #[arg(long, conflicts_with = "delimiter")]
+    pub(crate) no_delimiter: bool,
+    /// Write key, this, and value in raw output.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) key_separator: Option<Delimiter>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordFormat {
+    Raw,
+    Json,
+    Table,
+}
+
+/// Writes the completion script of `shell` to standard output.
+pub(crate) fn write_completions(shell: Shell) {
+    let mut command = Cli::command();
+    clap_complete::generate(shell, &mut command, "thalweg", &mut std::io::stdout());
+}
+
+#[cfg(test)]
+mod tests;

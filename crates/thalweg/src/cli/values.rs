@@ -1,0 +1,134 @@
+//! Values of arguments that are more than a number or a word.
+
+use std::str::FromStr;
+
+use jiff::Timestamp as Instant;
+use thalweg_types::{Offset, Timestamp};
+
+/// Where the gRPC listener is, as a URI that a channel can be made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bootstrap {
+    pub(crate) uri: String,
+}
+
+/// A topic config: `name=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// Bytes between or behind records, given with escapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delimiter(pub(crate) Vec<u8>);
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartAt {
+    Earliest,
+    Latest,
+    Offset(Offset),
+    /// The first record that is not older.
+    Timestamp(Timestamp),
+}
+
+impl FromStr for Bootstrap {
+    type Err = String;
+
+    /// `localhost` becomes `127.0.0.1`, which is where a server listens by default; the name may resolve to `::1` first.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("https://") {
+            return Err("TLS is not supported yet; use HOST:PORT".to_owned());
+        }
+        let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let (host, port) = authority
+            .rsplit_once(':')
+            .ok_or_else(|| format!("{text:?} is not HOST:PORT, such as localhost:50051"))?;
+        let valid_host = !host.is_empty()
+            && host.chars().all(|c| {
+                c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')
+            });
+        let valid_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        if !valid_host || !valid_port {
+            return Err(format!("{text:?} is not HOST:PORT, such as localhost:50051"));
+        }
+        let host = if host == "localhost" { "127.0.0.1" } else { host };
+        Ok(Self { uri: format!("http://{host}:{port}") })
+    }
+}
+
+impl FromStr for Config {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => {
+                Ok(Self { name: name.to_owned(), value: value.to_owned() })
+            }
+            _ => Err(format!("{text:?} is not NAME=VALUE, such as retention.ms=86400000")),
+        }
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((plain, escaped)) = rest.split_once('\\') {
+            bytes.extend_from_slice(plain.as_bytes());
+            let mut characters = escaped.chars();
+            match characters.next() {
+                Some('n') => bytes.push(b'\n'),
+                Some('t') => bytes.push(b'\t'),
+                Some('r') => bytes.push(b'\r'),
+                Some('0') => bytes.push(0),
+                Some('\\') => bytes.push(b'\\'),
+                Some('x') => {
+                    let digits = characters.as_str().get(..2).unwrap_or_default();
+                    let byte = u8::from_str_radix(digits, 16)
+                        .map_err(|_| format!("\\x needs two hexadecimal digits in {text:?}"))?;
+                    bytes.push(byte);
+                    characters.nth(1);
+                }
+                _ => return Err(format!("escapes are \\t \\n \\r \\0 \\\\ \\xNN, in {text:?}")),
+            }
+            rest = characters.as_str();
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        Ok(Self(bytes))
+    }
+}
+
+impl FromStr for StartAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(ms) = text.strip_prefix('@') {
+            return match ms.parse() {
+                Ok(ms @ 0..) => Ok(Self::Timestamp(Timestamp(ms))),
+                _ => Err(format!("{text:?}: @ must be followed by milliseconds since 1970")),
+            };
+        }
+        match text {
+            "earliest" => return Ok(Self::Earliest),
+            "latest" => return Ok(Self::Latest),
+            _ => {}
+        }
+        if let Ok(offset @ 0..) = text.parse() {
+            return Ok(Self::Offset(Offset(offset)));
+        }
+        match text.parse::<Instant>() {
+            Ok(instant) if instant.as_millisecond() >= 0 => {
+                Ok(Self::Timestamp(Timestamp(instant.as_millisecond())))
+            }
+            _ => Err(format!(
+                "{text:?} is none of: earliest, latest, an offset, a time such as 2026-01-31T12:00:00Z, @ and milliseconds"
+            )),
+        }
+    }
+}
