@@ -1,0 +1,151 @@
+"""librdkafka on the command line; verbs and formats are those of ../README.md."""
+
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+
+# Seconds after which an answer that did not come is an error.
+PATIENCE = 60
+
+
+def produce(bootstrap, topic, partition, codec):
+    producer = Producer({
+        "bootstrap.servers": bootstrap,
+        "compression.type": codec,
+        "enable.idempotence": True,
+        "message.max.bytes": 64 << 20,
+        "message.timeout.ms": PATIENCE * 1000,
+        "linger.ms": 5,
+    })
+    failures = []
+
+    def answered(index):
+        def on_delivery(error, message):
+            if error:
+                failures.append(error)
+            else:
+                print("ack", index, message.offset(), flush=True)
+        return on_delivery
+
+    for index, line in enumerate(sys.stdin):
+        timestamp, key, value, headers = line.rstrip("\n").split("\t")
+        while True:
+            try:
+                producer.produce(
+                    topic,
+                    partition=int(partition),
+                    timestamp=int(timestamp),
+                    key=from_hex(key),
+                    value=from_hex(value),
+                    headers=[(name, from_hex(hexed)) for name, hexed in split_headers(headers)] or None,
+                    on_delivery=answered(index),
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    if producer.flush(PATIENCE) or failures:
+        raise KafkaException(failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT))
+
+
+def consume(bootstrap, topic, partition, start, count):
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap,
+        "group.id": "unused",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": False,
+    })
+    consumer.assign([TopicPartition(topic, int(partition), int(start))])
+    left, deadline = int(count), time.monotonic() + PATIENCE
+    while left and time.monotonic() < deadline:
+        for message in consumer.consume(min(left, 1000), timeout=1):
+            if message.error():
+                raise KafkaException(message.error())
+            headers = ",".join(f"{name}:{to_hex(value)}" for name, value in message.headers() or [])
+            print(message.offset(), message.timestamp()[1], to_hex(message.key()), to_hex(message.value()), headers, sep="\t")
+            left -= 1
+    consumer.close()
+    if left:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def offsets(bootstrap, topic, partition, timestamp):
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused"})
+    earliest, latest = consumer.get_watermark_offsets(TopicPartition(topic, int(partition)), timeout=PATIENCE)
+    print("earliest", earliest)
+    print("latest", latest)
+    [found] = consumer.offsets_for_times([TopicPartition(topic, int(partition), int(timestamp))], timeout=PATIENCE)
+    if found.error:
+        raise KafkaException(found.error)
+    # librdkafka answers OFFSET_END (-1) when no record is that late.
+    print("timestamp", found.offset)
+    consumer.close()
+
+
+def admin(bootstrap, call):
+    """The results of one call of an AdminClient, which must live until they are there."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    return [future.result(PATIENCE) for future in call(client).values()]
+
+
+def create(bootstrap, topic, partitions, *configs):
+    settings = dict(config.split("=", 1) for config in configs)
+    admin(bootstrap, lambda client: client.create_topics([NewTopic(topic, int(partitions), config=settings)]))
+    print("created")
+
+
+def describe(bootstrap, topic):
+    [found] = admin(bootstrap, lambda client: client.describe_topics(TopicCollection([topic])))
+    for partition in found.partitions:
+        print("partition", partition.id, "leader", partition.leader.id, "replicas", len(partition.replicas))
+
+
+def configs(bootstrap, topic):
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    [found] = admin(bootstrap, lambda client: client.describe_configs([resource]))
+    for name, entry in sorted(found.items()):
+        print(f"{name}={entry.value}")
+
+
+def grow(bootstrap, topic, partitions):
+    admin(bootstrap, lambda client: client.create_partitions([NewPartitions(topic, int(partitions))]))
+    print("grown")
+
+
+def delete(bootstrap, topic):
+    admin(bootstrap, lambda client: client.delete_topics([topic]))
+    print("deleted")
+
+
+def list_topics(bootstrap):
+    for name in sorted(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=PATIENCE).topics):
+        print(name)
+
+
+def from_hex(text):
+    return None if text == "-" else bytes.fromhex(text)
+
+
+def to_hex(value):
+    return "-" if value is None else value.hex()
+
+
+def split_headers(text):
+    return [header.split(":") for header in text.split(",") if header]
+
+
+VERBS = {
+    "produce": produce, "consume": consume, "offsets": offsets, "create": create, "describe": describe,
+    "configs": configs, "grow": grow, "delete": delete, "list": list_topics,
+}
+
+if __name__ == "__main__":
+    try:
+        VERBS[sys.argv[2]](sys.argv[1], *sys.argv[3:])
+    except KafkaException as failure:
+        error = failure.args[0]
+        print("error", error.name(), error.str(), file=sys.stderr)
+        sys.exit(1)
