@@ -1,0 +1,32 @@
+# The entry points. Each is a short call; what it does is in scripts/ or in cargo.
+# A Rust toolchain that is installed but not in PATH is found too.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix bench doc
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: ## Build, start the whole system, move a real file through it, leave it running.
+	scripts/demo
+
+test: ## Run all tests, those with real client programs included.
+	scripts/test
+
+check: ## Check form, lints, layers and docs; changes nothing.
+	cargo fmt --all -- --check
+	cargo xtask layers
+	cargo xtask tidy
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+fix: ## Format, and apply the lints' own suggestions.
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+bench: ## Measure produce and fetch against a fresh system, with the CPU it costs.
+	scripts/bench
+
+doc: ## Build the API documentation.
+	cargo doc --workspace --no-deps
