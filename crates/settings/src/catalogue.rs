@@ -1,6 +1,6 @@
 //! Every key there is: its name, default, allowed values and meaning.
 //!
-//! Names are dotted paths of snake-case words, units last. A key that sets a topic default carries the name of Kafka's topic config.
+//! Names are dotted paths of snake-case words, units last. A key that Kafka knows as a broker config carries its name there.
 
 use crate::sections::LogFormat;
 
@@ -26,8 +26,8 @@ pub struct Key {
     pub default: Default,
     /// One or two sentences for the reference.
     pub doc: &'static str,
-    /// The topic config (Kafka's name) this key is the default of.
-    pub topic_config: Option<&'static str>,
+    /// The broker config of Kafka that this key sets: what admin clients are shown, and what topics take their defaults from.
+    pub broker_config: Option<&'static str>,
 }
 
 /// What a value may be.
@@ -67,7 +67,7 @@ pub enum Default {
 
 impl Key {
     const fn new(path: &'static str, kind: Kind, default: Default, doc: &'static str) -> Self {
-        Self { path, kind, default, doc, topic_config: None }
+        Self { path, kind, default, doc, broker_config: None }
     }
 
     const fn integer(
@@ -80,8 +80,9 @@ impl Key {
         Self::new(path, Kind::Integer { min, max }, Default::Integer(default), doc)
     }
 
-    const fn topic_default(mut self, name: &'static str) -> Self {
-        self.topic_config = Some(name);
+    /// Kafka's name of this key.
+    const fn sets(mut self, name: &'static str) -> Self {
+        self.broker_config = Some(name);
         self
     }
 
@@ -138,34 +139,38 @@ pub const KEYS: &[Key] = &[
         SECOND_MS,
         HOUR_MS,
         "A node that has not been heard of for this long is fenced.",
-    ),
+    )
+    .sets("broker.session.timeout.ms"),
     Key::integer(
         "controller.heartbeat_interval_ms",
         2 * SECOND_MS,
         100,
         HOUR_MS,
         "How often a node reports to the controller. Below half of `controller.session_timeout_ms`.",
-    ),
+    )
+    .sets("broker.heartbeat.interval.ms"),
     Key::new(
         "broker.durability",
         Kind::Choice(&["fsync", "replicated"]),
         Default::Text("fsync"),
         "When an acknowledged record counts as safe: on the disk of every in-sync replica, or in their memory.",
     )
-    .topic_default("thalweg.durability"),
+    .sets("thalweg.durability"),
     Key::integer(
         "broker.num_partitions",
         1,
         1,
         10_000,
         "Partitions of a topic created without a number.",
-    ),
+    )
+    .sets("num.partitions"),
     Key::new(
         "broker.auto_create_topics",
         Kind::Boolean,
         Default::Boolean(true),
         "Whether a Kafka client that asks for an unknown topic and allows its creation gets it.",
-    ),
+    )
+    .sets("auto.create.topics.enable"),
     Key::integer(
         "broker.tail_bytes_max",
         256 * MIB,
@@ -173,6 +178,14 @@ pub const KEYS: &[Key] = &[
         UNBOUNDED,
         "Memory for the newest records of all partitions, from which consumers that keep up are served.",
     ),
+    Key::integer(
+        "broker.fetch_bytes_max",
+        55 * MIB,
+        KIB,
+        i32::MAX as i64,
+        "Largest answer to one fetch; the first batch is sent even if it is larger.",
+    )
+    .sets("fetch.max.bytes"),
     Key::new(
         "broker.kafka.address",
         Kind::Address,
@@ -207,10 +220,17 @@ pub const KEYS: &[Key] = &[
     ),
     Key::integer(
         "broker.kafka.in_flight_max",
-        64,
+        16,
         1,
         10_000,
         "Requests of one connection that may be worked on at a time; further ones wait in the socket.",
+    ),
+    Key::integer(
+        "broker.kafka.connections_max",
+        16 * 1024,
+        1,
+        1_000_000,
+        "Kafka connections open at a time; further ones are closed at once.",
     ),
     Key::integer(
         "broker.log.segment_bytes",
@@ -219,7 +239,7 @@ pub const KEYS: &[Key] = &[
         SEGMENT_BYTES_MAX,
         "A segment file is closed before it grows beyond this.",
     )
-    .topic_default("segment.bytes"),
+    .sets("log.segment.bytes"),
     Key::integer(
         "broker.log.segment_ms",
         7 * DAY_MS,
@@ -227,7 +247,7 @@ pub const KEYS: &[Key] = &[
         UNBOUNDED,
         "A segment is closed when its first record is this old.",
     )
-    .topic_default("segment.ms"),
+    .sets("log.roll.ms"),
     Key::integer(
         "broker.log.index_interval_bytes",
         4 * KIB,
@@ -235,7 +255,7 @@ pub const KEYS: &[Key] = &[
         SEGMENT_BYTES_MAX,
         "Log bytes between two entries of the offset index.",
     )
-    .topic_default("index.interval.bytes"),
+    .sets("log.index.interval.bytes"),
     Key::integer(
         "broker.log.retention_ms",
         7 * DAY_MS,
@@ -243,7 +263,7 @@ pub const KEYS: &[Key] = &[
         UNBOUNDED,
         "Segments whose newest record is older than this are deleted; -1 keeps them for ever.",
     )
-    .topic_default("retention.ms"),
+    .sets("log.retention.ms"),
     Key::integer(
         "broker.log.retention_bytes",
         -1,
@@ -251,7 +271,7 @@ pub const KEYS: &[Key] = &[
         UNBOUNDED,
         "The oldest segments are deleted while a partition is larger than this; -1 sets no bound.",
     )
-    .topic_default("retention.bytes"),
+    .sets("log.retention.bytes"),
     Key::integer(
         "broker.log.max_message_bytes",
         MIB + 12,
@@ -259,21 +279,22 @@ pub const KEYS: &[Key] = &[
         GIB,
         "Largest record batch accepted, as stored.",
     )
-    .topic_default("max.message.bytes"),
+    .sets("message.max.bytes"),
     Key::new(
         "broker.log.timestamp_type",
         Kind::Choice(&["CreateTime", "LogAppendTime"]),
         Default::Text("CreateTime"),
         "Whose clock a record's timestamp is from: the producer's or the broker's.",
     )
-    .topic_default("message.timestamp.type"),
+    .sets("log.message.timestamp.type"),
     Key::integer(
         "broker.log.retention_check_interval_ms",
         300 * SECOND_MS,
         100,
         DAY_MS,
         "How often logs are checked for segments to delete.",
-    ),
+    )
+    .sets("log.retention.check.interval.ms"),
     Key::integer(
         "broker.journal.file_bytes",
         32 * MIB,
@@ -295,17 +316,17 @@ pub const KEYS: &[Key] = &[
         "Address of the public gRPC listener.",
     ),
     Key::integer(
-        "gateway.grpc.message_bytes_max",
-        64 * MIB,
-        64 * KIB,
-        GIB,
-        "Largest gRPC message a client may send.",
-    ),
-    Key::integer(
-        "gateway.grpc.concurrency_max",
-        1024,
+        "gateway.grpc.connections_max",
+        10_000,
         1,
         1_000_000,
-        "Calls served at a time; more are refused at once with RESOURCE_EXHAUSTED.",
+        "gRPC connections open at a time; further ones are closed at once.",
+    ),
+    Key::integer(
+        "gateway.grpc.calls_max",
+        8192,
+        1,
+        1_000_000,
+        "Calls served at a time, streams included; further ones are refused at once with RESOURCE_EXHAUSTED.",
     ),
 ];

@@ -35,9 +35,6 @@ fn row(key: &Key) -> String {
             "the address listened on; the host name when that is every interface".to_owned()
         }
     };
-    let topic = key
-        .topic_config
-        .map(|name| format!(" Default of the topic config `{name}`."))
-        .unwrap_or_default();
-    format!("| `{}` | {default} | {} | {}{topic} |", key.path, check::allowed(key.kind), key.doc)
+    let kafka = key.broker_config.map(|name| format!(" Kafka's `{name}`.")).unwrap_or_default();
+    format!("| `{}` | {default} | {} | {}{kafka} |", key.path, check::allowed(key.kind), key.doc)
 }

@@ -123,12 +123,12 @@ impl Loaded {
         self.values.get(key).map(|(_, source)| source)
     }
 
-    /// The topic configs (Kafka's names) that the operator has chosen defaults for: what differs from the built-in ones.
-    pub fn topic_defaults(&self) -> Vec<(&'static str, String)> {
+    /// What the operator has set, rather than left to its default, of the broker configs that Kafka knows, under their names there.
+    pub fn broker_configs(&self) -> Vec<(&'static str, String)> {
         KEYS.iter()
             .filter_map(|key| {
                 let (value, source) = self.values.get(key.path)?;
-                let name = key.topic_config?;
+                let name = key.broker_config?;
                 (*source != Source::Default).then(|| (name, value.plain()))
             })
             .collect()
@@ -264,7 +264,6 @@ fn check_relations(
         ("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
         ("broker.log.max_message_bytes", 1, "broker.log.segment_bytes"),
         ("broker.log.max_message_bytes", 1, "broker.kafka.frame_bytes_max"),
-        ("broker.log.max_message_bytes", 1, "gateway.grpc.message_bytes_max"),
     ];
     for (small, factor, large) in relations {
         let (Some((Checked::Integer(a), origin)), Some((Checked::Integer(b), _))) =

@@ -57,6 +57,7 @@ pub struct Broker {
     pub num_partitions: i32,
     pub auto_create_topics: bool,
     pub tail_bytes_max: u64,
+    pub fetch_bytes_max: usize,
     pub kafka: Kafka,
     pub log: Log,
     pub journal: Journal,
@@ -73,6 +74,7 @@ pub struct Kafka {
     pub runtimes: usize,
     pub frame_bytes_max: usize,
     pub in_flight_max: usize,
+    pub connections_max: usize,
 }
 
 /// Defaults of topic configs, and the upkeep of logs.
@@ -112,8 +114,8 @@ pub struct Gateway {
 #[serde(deny_unknown_fields)]
 pub struct Grpc {
     pub address: SocketAddr,
-    pub message_bytes_max: usize,
-    pub concurrency_max: usize,
+    pub connections_max: usize,
+    pub calls_max: usize,
 }
 
 /// Form of the log lines.

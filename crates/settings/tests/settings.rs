@@ -36,7 +36,7 @@ fn defaults_fill_every_setting_but_the_data_directory() {
     assert_eq!(loaded.settings.broker.kafka.advertised_host, "127.0.0.1");
     assert!(loaded.settings.broker.kafka.runtimes >= 1);
     assert_eq!(loaded.source("broker.log.segment_bytes"), Some(&Source::Default));
-    assert!(loaded.topic_defaults().is_empty());
+    assert!(loaded.broker_configs().is_empty());
 }
 
 #[test]
@@ -67,11 +67,11 @@ fn each_layer_overrides_the_one_below_it() {
     let path = config.path().to_owned();
     assert_eq!(loaded.source("broker.log.index_interval_bytes"), Some(&Source::File(path)));
     assert_eq!(
-        loaded.topic_defaults(),
+        loaded.broker_configs(),
         [
-            ("segment.bytes", "4000000".to_owned()),
-            ("index.interval.bytes", "100".to_owned()),
-            ("retention.ms", "-1".to_owned()),
+            ("log.segment.bytes", "4000000".to_owned()),
+            ("log.index.interval.bytes", "100".to_owned()),
+            ("log.retention.ms", "-1".to_owned()),
         ]
     );
 }
