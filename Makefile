@@ -3,10 +3,13 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench doc
+.PHONY: help build run test check fix bench doc
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+build: ## Build the binary, optimised: target/release/thalweg.
+	cargo build --release -p thalweg
 
 run: ## Build, start the whole system, move a real file through it, leave it running.
 	scripts/demo
