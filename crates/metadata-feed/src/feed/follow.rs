@@ -1,0 +1,114 @@
+//! Following the controller's stream, again and again.
+
+use thalweg_metadata_core::{Image, Position, Record};
+use thalweg_proto::internal::controller::v1::controller_client::ControllerClient;
+use thalweg_proto::internal::controller::v1::watch_metadata_response::Event;
+use thalweg_proto::internal::controller::v1::{Entry, SnapshotPiece, WatchMetadataRequest};
+use thalweg_types::LogIndex;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::{FeedOptions, Publisher};
+use crate::codec::{DecodeError, position_from_proto, position_to_proto, record_from_proto};
+
+/// Largest message of the stream: one entry of the log, at most 8 MiB, and its framing.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a stream ended. The next one begins where the image stands.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the controller closed it")]
+    Closed,
+    #[error("{0}")]
+    Failed(Box<Status>),
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+    #[error("the entry at {index} follows {previous}, but {applied} is applied")]
+    Gap { index: LogIndex, previous: LogIndex, applied: LogIndex },
+    #[error("it is at {stream:?}, which is behind {applied:?}")]
+    Stale { stream: Position, applied: Position },
+    #[error("an event or position is missing")]
+    Incomplete,
+}
+
+/// Runs until it is aborted.
+pub(super) async fn run(channel: Channel, options: FeedOptions, publisher: Publisher) {
+    let client = ControllerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut wait = options.retry_first;
+    loop {
+        let before = publisher.image().position();
+        let ended = follow(client.clone(), &publisher).await;
+        let progressed = publisher.image().position() != before;
+        if progressed {
+            wait = options.retry_first;
+        }
+        tracing::debug!(%ended, wait_ms = wait.as_millis(), "the metadata stream ended");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(options.retry_max);
+    }
+}
+
+async fn follow(mut client: ControllerClient<Channel>, publisher: &Publisher) -> Ended {
+    match follow_stream(&mut client, publisher).await {
+        Ok(()) => Ended::Closed,
+        Err(ended) => ended,
+    }
+}
+
+async fn follow_stream(
+    client: &mut ControllerClient<Channel>,
+    publisher: &Publisher,
+) -> Result<(), Ended> {
+    let applied = publisher.image().position();
+    let request = WatchMetadataRequest { applied: Some(position_to_proto(applied)) };
+    let failed = |status| Ended::Failed(Box::new(status));
+    let mut stream = client.watch_metadata(request).await.map_err(failed)?.into_inner();
+    let mut snapshot = Vec::new();
+    while let Some(response) = stream.message().await.map_err(failed)? {
+        match response.event.ok_or(Ended::Incomplete)? {
+            Event::Snapshot(piece) => take_piece(publisher, &mut snapshot, piece)?,
+            Event::Entries(entries) => {
+                for entry in entries.entries {
+                    take_entry(publisher, entry)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn take_piece(
+    publisher: &Publisher,
+    snapshot: &mut Vec<Record>,
+    piece: SnapshotPiece,
+) -> Result<(), Ended> {
+    for record in piece.records {
+        snapshot.push(record_from_proto(record)?);
+    }
+    if piece.last {
+        let records = std::mem::take(snapshot);
+        let stream = position_from_proto(&piece.position.ok_or(Ended::Incomplete)?);
+        let applied = publisher.image().position();
+        if stream.index < applied.index || stream.controller_epoch < applied.controller_epoch {
+            return Err(Ended::Stale { stream, applied });
+        }
+        publisher.replace(Image::restore(stream, &records));
+    }
+    Ok(())
+}
+
+fn take_entry(publisher: &Publisher, entry: Entry) -> Result<(), Ended> {
+    let stream = position_from_proto(&entry.position.ok_or(Ended::Incomplete)?);
+    let applied = publisher.image().position();
+    if stream.controller_epoch < applied.controller_epoch || stream.index <= applied.index {
+        return Err(Ended::Stale { stream, applied });
+    }
+    let previous = LogIndex(entry.previous_index);
+    if previous != applied.index {
+        return Err(Ended::Gap { index: stream.index, previous, applied: applied.index });
+    }
+    let records =
+        entry.records.into_iter().map(record_from_proto).collect::<Result<Vec<_>, _>>()?;
+    publisher.apply(stream, records);
+    Ok(())
+}
