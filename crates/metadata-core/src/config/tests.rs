@@ -1,3 +1,5 @@
+//! The catalogue against itself, and values at the edges of their ranges.
+
 use thalweg_types::{ClusterId, Durability, TopicId, TopicName, Uuid};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every fact survives the way through bytes; bytes that are no fact are refused.
+
 use thalweg_metadata_core::{
     ConfigResource, Endpoint, LeaderRecovery, NodeRole, Partition, Registration,
 };

@@ -1,3 +1,5 @@
+//! Waiting for a position, and what a subscriber sees while it keeps up and when it does not.
+
 use std::time::Duration;
 
 use thalweg_metadata_core::{Image, Position, Record};

@@ -1,3 +1,5 @@
+//! Bounds of decompression, bombs, and every codec both ways.
+
 use std::io::Write;
 
 use super::*;

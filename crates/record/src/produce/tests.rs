@@ -1,3 +1,5 @@
+//! Each check of a produced batch, by a batch that breaks it.
+
 use bytes::BytesMut;
 use thalweg_types::{ErrorCode, ProducerEpoch, ProducerId, Sequence, Timestamp};
 

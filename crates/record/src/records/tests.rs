@@ -1,3 +1,5 @@
+//! Records at the edges of their encoding.
+
 use bytes::{BufMut, BytesMut};
 use thalweg_types::Timestamp;
 

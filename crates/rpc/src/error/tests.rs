@@ -1,3 +1,5 @@
+//! Errors through a status and back.
+
 use super::*;
 use thalweg_types::{PartitionIndex, TopicName};
 use tonic::Code;

@@ -1,3 +1,5 @@
+//! Frames through files that are torn, cut and damaged.
+
 use std::path::Path;
 use std::sync::Arc;
 
