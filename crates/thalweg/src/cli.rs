@@ -189,7 +189,7 @@ pub(crate) struct Produce {
         long,
         value_name = "BYTES",
         default_value_t = 512 * 1024,
-        value_parser = clap::value_parser!(u32).range(1..=64 * 1024 * 1024)
+        value_parser = clap::value_parser!(u32).range(1..=32 * 1024 * 1024)
     )]
     pub(crate) batch_bytes: u32,
     /// Create the topic with the cluster's defaults if it does not exist.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_proto::admin::v1 as admin;
 use thalweg_proto::admin::v1::admin_client::AdminClient;
+use thalweg_rpc::MESSAGE_BYTES_MAX;
 use tokio::runtime;
 use tonic::transport::Channel;
 
@@ -22,9 +23,6 @@ pub(crate) use failure::Failure;
 /// How long a topic just made may be without leaders before a command gives up on it.
 const LEADER_WAIT: Duration = Duration::from_secs(10);
 const LEADER_POLL: Duration = Duration::from_millis(50);
-
-/// Largest answer accepted: a fetch of one batch beyond the largest one asked for still fits.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Runs a command to its end and turns the outcome into an exit code.
 pub(crate) fn run(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::cli::Consume;
 use crate::cli::values::Bootstrap;
-use crate::client::{Failure, MESSAGE_BYTES_MAX, Server};
+use crate::client::{Failure, Server};
 use plan::Plan;
 use render::Renderer;
 use writer::Writer;
@@ -72,8 +72,8 @@ async fn receive(
         UnboundedReceiverStream::new(granted)
             .map(move |bytes| request(Message::CreditBytes(bytes))),
     );
-    let mut client =
-        ConsumerClient::new(server.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut client = ConsumerClient::new(server.channel())
+        .max_decoding_message_size(thalweg_rpc::MESSAGE_BYTES_MAX);
     let response = client.fetch_stream(requests).await.map_err(|status| server.failed(status))?;
     let mut stream = response.into_inner();
     loop {

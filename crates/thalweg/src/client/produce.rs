@@ -30,7 +30,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::cli::values::Bootstrap;
 use crate::cli::{OutputFormat, Produce};
-use crate::client::{Failure, MESSAGE_BYTES_MAX, Server, output, topic};
+use crate::client::{Failure, Server, output, topic};
 use packer::{Packed, Packer, Target};
 use progress::Progress;
 
@@ -123,8 +123,8 @@ async fn send(
 ) -> Result<Totals, (Failure, Totals)> {
     let unanswered = Unanswered::default();
     let requests = requests(arguments, batches, Arc::clone(&unanswered));
-    let mut client =
-        ProducerClient::new(server.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut client = ProducerClient::new(server.channel())
+        .max_decoding_message_size(thalweg_rpc::MESSAGE_BYTES_MAX);
     let mut totals = Totals::default();
     let mut answers = match client.produce_stream(requests).await {
         Ok(response) => response.into_inner(),

@@ -8,7 +8,7 @@ use thalweg_types::Offset;
 
 use crate::cli::Consume;
 use crate::cli::values::StartAt;
-use crate::client::{Failure, MESSAGE_BYTES_MAX, Server};
+use crate::client::{Failure, Server};
 
 /// The reading still to be done. Positions only move forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +137,8 @@ async fn list(
         })
         .collect();
     let request = proto::ListOffsetsRequest { queries, ..Default::default() };
-    let mut client =
-        ConsumerClient::new(server.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut client = ConsumerClient::new(server.channel())
+        .max_decoding_message_size(thalweg_rpc::MESSAGE_BYTES_MAX);
     let response = client.list_offsets(request).await.map_err(|status| server.failed(status))?;
     let mut found = BTreeMap::new();
     for listed in response.into_inner().offsets {

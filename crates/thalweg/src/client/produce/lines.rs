@@ -23,7 +23,7 @@ const CHUNKS_AHEAD_MAX: usize = 4;
 const LINGER: Duration = Duration::from_millis(5);
 
 /// Longest line; no server accepts a larger record, and a file without newlines must not fill the memory.
-const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Standard input or a file.
 pub(super) struct Input {

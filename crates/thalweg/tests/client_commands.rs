@@ -1,0 +1,249 @@
+//! The client commands as a shell runs them, against a server that keeps topics in memory.
+
+#[path = "support/log_server.rs"]
+mod log_server;
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use log_server::LogServer;
+use serde_json::Value;
+use thalweg_rpc::ServerHandle;
+use tokio::runtime::Runtime;
+
+/// A server, and the commands that talk to it.
+struct Shell {
+    server: LogServer,
+    bootstrap: String,
+    _handle: ServerHandle,
+    _runtime: Runtime,
+}
+
+impl Shell {
+    fn new() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let server = LogServer::default();
+        let handle = {
+            let _entered = runtime.enter();
+            server.start()
+        };
+        let bootstrap = handle.local_addr().expect("on TCP").to_string();
+        Self { server, bootstrap, _handle: handle, _runtime: runtime }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, b"")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(arguments)
+            .env("THALWEG_BOOTSTRAP", &self.bootstrap)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = input.to_vec();
+        let feeding = std::thread::spawn(move || {
+            // A command that ends early closes its end of the pipe.
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("an end");
+        feeding.join().expect("a feeder that does not panic");
+        output
+    }
+
+    fn ok(&self, arguments: &[&str]) -> Vec<u8> {
+        succeeded(arguments, self.run(arguments))
+    }
+
+    fn ok_with(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        succeeded(arguments, self.run_with(arguments, input))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_slice(&self.ok(arguments)).expect("JSON")
+    }
+}
+
+fn succeeded(arguments: &[&str], output: Output) -> Vec<u8> {
+    assert!(output.status.success(), "{arguments:?}: {}", errors(&output));
+    output.stdout
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Lines of many lengths: empty, short, binary, and longer than a batch.
+fn lines() -> Vec<u8> {
+    let mut text = b"\n\nfirst\r\n\xff\xfe\x00binary\n".to_vec();
+    for number in 0..20_000_usize {
+        text.extend(std::iter::repeat_n(b'a' + (number % 26) as u8, number % 300));
+        text.push(b'\n');
+    }
+    text.extend(std::iter::repeat_n(b'x', 2_000_000));
+    text.push(b'\n');
+    text
+}
+
+#[test]
+fn a_file_comes_back_byte_for_byte() {
+    let shell = Shell::new();
+    let text = lines();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &text).unwrap();
+    let path = file.path().to_str().unwrap();
+    for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let topic = format!("t-{compression}");
+        shell.ok(&["topic", "create", &topic]);
+        shell.ok(&["produce", &topic, "--file", path, "--compression", compression]);
+        assert!(shell.ok(&["consume", &topic]) == text, "{compression}");
+        assert!(shell.server.batch_count(&topic) > 2, "{compression}");
+    }
+}
+
+#[test]
+fn standard_input_without_a_last_newline_keeps_its_last_record() {
+    let shell = Shell::new();
+    let produce = ["produce", "t", "--create-topic", "--output", "json"];
+    let facts: Value = serde_json::from_slice(&shell.ok_with(&produce, b"a\n\nb")).unwrap();
+    assert_eq!((facts["records"].as_u64(), facts["bytes"].as_u64()), (Some(3), Some(4)));
+
+    assert_eq!(shell.ok(&["consume", "t"]), b"a\n\nb\n");
+    assert_eq!(shell.ok(&["consume", "t", "--no-delimiter"]), b"ab");
+    assert_eq!(shell.ok(&["consume", "t", "--delimiter", r"\0|"]), b"a\0|\0|b\0|");
+
+    let empty: Value = serde_json::from_slice(&shell.ok_with(&produce, b"")).unwrap();
+    assert_eq!(empty["records"].as_u64(), Some(0));
+}
+
+#[test]
+fn keys_choose_partitions_and_come_back() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t", "--partitions", "4"]);
+    let input: String = (0..100).map(|n| format!("key-{}={n}\n", n % 10)).collect();
+    shell.ok_with(&["produce", "t", "--key-separator", "="], input.as_bytes());
+
+    let consumed = shell.ok(&["consume", "t", "--output", "json"]);
+    let mut partitions = std::collections::BTreeMap::new();
+    let mut values = Vec::new();
+    for line in String::from_utf8(consumed).unwrap().lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let key = record["key"].as_str().unwrap().to_owned();
+        let partition = record["partition"].as_i64().unwrap();
+        assert_eq!(*partitions.entry(key).or_insert(partition), partition);
+        values.push(record["value"].as_str().unwrap().parse::<u32>().unwrap());
+    }
+    values.sort_unstable();
+    assert_eq!(values, (0..100).collect::<Vec<_>>());
+    let used: std::collections::BTreeSet<_> = partitions.values().collect();
+    assert!(used.len() > 1, "{partitions:?}");
+
+    let raw = shell.ok(&["consume", "t", "--key-separator", "=", "--count", "3"]);
+    assert_eq!(String::from_utf8(raw).unwrap().matches("key-").count(), 3);
+}
+
+#[test]
+fn a_chosen_partition_takes_all_records_and_reading_can_begin_anywhere() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t", "--partitions", "3"]);
+    shell.ok_with(&["produce", "t", "--partition", "2", "--acks", "1"], b"a\nb\nc\nd\n");
+
+    assert_eq!(shell.ok(&["consume", "t", "--partition", "2", "--from", "2"]), b"c\nd\n");
+    assert_eq!(shell.ok(&["consume", "t", "--partition", "1"]), b"");
+    assert_eq!(shell.ok(&["consume", "t", "--from", "latest"]), b"");
+    assert_eq!(shell.ok(&["consume", "t", "--from", "@0", "--count", "2"]), b"a\nb\n");
+    assert_eq!(shell.ok(&["consume", "t", "--from", "2999-01-01T00:00:00Z"]), b"");
+    let table = shell.ok(&["consume", "t", "--from", "earliest", "--output", "table"]);
+    assert_eq!(String::from_utf8(table).unwrap().lines().count(), 5);
+}
+
+#[test]
+fn topics_are_created_listed_described_grown_and_deleted() {
+    let shell = Shell::new();
+    let created = shell.json(&["topic", "create", "a", "--partitions", "2", "--output", "json"]);
+    assert_eq!(
+        (created["created"].as_bool(), created["partitions"].as_u64()),
+        (Some(true), Some(2))
+    );
+    shell.ok(&["topic", "create", "b"]);
+    let again = shell.json(&["topic", "create", "b", "--if-not-exists", "--output", "json"]);
+    assert_eq!(again["created"].as_bool(), Some(false));
+
+    let listed = shell.json(&["topic", "list", "--output", "json"]);
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let table = String::from_utf8(shell.ok(&["topic", "list"])).unwrap();
+    assert!(table.starts_with("NAME  PARTITIONS"), "{table}");
+
+    shell.ok(&["topic", "add-partitions", "a", "--partitions", "5"]);
+    let described = shell.json(&["topic", "describe", "a", "--output", "json"]);
+    assert_eq!(described[0]["partitions"].as_array().unwrap().len(), 5);
+
+    shell.ok(&["topic", "delete", "a", "b"]);
+    assert_eq!(shell.json(&["topic", "list", "--output", "json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn failures_say_what_and_end_with_one_and_mistakes_with_two() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t"]);
+    for (arguments, code, said) in [
+        (&["topic", "create", "t"][..], 1, "TOPIC_ALREADY_EXISTS"),
+        (&["topic", "describe", "absent"], 1, "UNKNOWN_TOPIC_OR_PARTITION"),
+        (&["topic", "delete", "absent"], 1, "1 of 1 failed"),
+        (&["topic", "add-partitions", "t", "--partitions", "1"], 1, "1 of 1 failed"),
+        (&["produce", "absent"], 1, "UNKNOWN_TOPIC_OR_PARTITION"),
+        (&["consume", "absent"], 1, "UNKNOWN_TOPIC_OR_PARTITION"),
+        (&["produce", "t", "--file", "/nowhere/file"], 1, "/nowhere/file"),
+        (&["produce", "t", "--partition", "1"], 2, "no partition 1"),
+        (&["consume", "t", "--partition", "7"], 2, "no partition 7"),
+        (&["consume", "t", "--from", "never"], 2, "earliest, latest"),
+        (&["topic", "list", "--bootstrap", "127.0.0.1:1"], 1, "cannot reach http://127.0.0.1:1"),
+    ] {
+        let output = shell.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", errors(&output));
+        assert!(errors(&output).contains(said), "{arguments:?}: {}", errors(&output));
+    }
+}
+
+#[test]
+fn a_refused_batch_ends_the_produce_and_tells_what_was_written() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t"]);
+    let output = shell.run_with(
+        &["produce", "t", "--batch-bytes", "33554432"],
+        &[&vec![b'x'; 30 << 20][..], b"\n"].concat(),
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("0 records were acknowledged"), "{}", errors(&output));
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t"]);
+    shell.ok_with(&["produce", "t"], &lines());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["consume", "t", "--bootstrap", &shell.bootstrap])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn completions_and_help_need_no_server() {
+    let shell = Shell::new();
+    for name in ["bash", "zsh", "fish"] {
+        let script = String::from_utf8(shell.ok(&["completions", name])).unwrap();
+        assert!(script.contains("thalweg"), "{name}");
+    }
+    let help = String::from_utf8(shell.ok(&["produce", "--help"])).unwrap();
+    assert!(help.contains("Examples:"), "{help}");
+}
