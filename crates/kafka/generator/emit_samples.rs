@@ -31,9 +31,19 @@ pub(crate) fn samples(calls: &[Call]) -> String {
 fn sample(out: &mut String, call: &Call, message: &Message, one: &Struct) {
     let path = format!("thalweg_kafka::messages::{}::{}", call.module(), one.name);
     line!(out, "\nimpl Sample for {path} {{");
-    line!(out, "    fn sample(version: i16, source: &mut Source) -> Self {{");
+    let mut body = String::new();
+    fields(&mut body, message, one);
+    let is_asked = ["(version", "if version", "&version"].iter().any(|use_| body.contains(use_));
+    let version = if is_asked { "version" } else { "_version" };
+    line!(out, "    fn sample({version}: i16, source: &mut Source) -> Self {{");
     line!(out, "        let mut value = Self::default();");
-    line!(out, "        source.visit(version);");
+    out.push_str(&body);
+    line!(out, "        value");
+    line!(out, "    }}");
+    line!(out, "}}");
+}
+
+fn fields(out: &mut String, message: &Message, one: &Struct) {
     for field in &one.fields {
         let mut make = match &field.kind {
             Kind::Array(inner) => format!("source.list(|source| {})", make_one(inner)),
@@ -65,9 +75,6 @@ fn sample(out: &mut String, call: &Call, message: &Message, one: &Struct) {
             None => line!(out, "        value.{} = {make};", field.name),
         }
     }
-    line!(out, "        value");
-    line!(out, "    }}");
-    line!(out, "}}");
 }
 
 fn make_one(kind: &Kind) -> String {

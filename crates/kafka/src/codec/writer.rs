@@ -30,6 +30,9 @@ impl Segments {
 pub struct Writer {
     /// Small fields since the last piece that is only referred to.
     gathered: BytesMut,
+    /// The first piece, still writable for the length in front; empty until there are several.
+    head: BytesMut,
+    /// The pieces after `head`.
     parts: Vec<Bytes>,
     parts_bytes: usize,
 }
@@ -54,30 +57,44 @@ impl Writer {
     }
 
     /// Ends a frame begun by [`Self::frame`].
-    pub fn finish_frame(self) -> Result<Segments, EncodeError> {
-        let mut segments = self.finish();
-        let length = segments.bytes.saturating_sub(LENGTH_BYTES);
+    pub fn finish_frame(mut self) -> Result<Segments, EncodeError> {
+        let length = (self.parts_bytes + self.gathered.len()).saturating_sub(LENGTH_BYTES);
         let length = i32::try_from(length).map_err(|_| EncodeError::TooLong(length))?;
-        // The first part is small fields only and nobody else refers to it yet, so this takes it back without a copy.
-        let first = segments.parts.first_mut().expect("a frame begins with its length");
-        let mut head = BytesMut::from(std::mem::take(first));
-        head.get_mut(..LENGTH_BYTES)
+        let first = if self.head.is_empty() { &mut self.gathered } else { &mut self.head };
+        first
+            .get_mut(..LENGTH_BYTES)
             .expect("a frame begins with room for its length")
             .copy_from_slice(&length.to_be_bytes());
-        *first = head.freeze();
-        Ok(segments)
+        Ok(self.finish())
     }
 
-    /// What was written, without a length in front.
-    pub fn finish(mut self) -> Segments {
-        self.cut();
-        Segments { parts: self.parts, bytes: self.parts_bytes }
+    /// What was written.
+    pub fn finish(self) -> Segments {
+        let Self { gathered, head, mut parts, parts_bytes } = self;
+        let bytes = parts_bytes + gathered.len();
+        if head.is_empty() && parts.is_empty() {
+            return Segments { parts: vec![gathered.freeze()], bytes };
+        }
+        if !gathered.is_empty() {
+            parts.push(gathered.freeze());
+        }
+        if !head.is_empty() {
+            parts.insert(0, head.freeze());
+        }
+        Segments { parts, bytes }
     }
 
+    /// Ends the piece being gathered.
     fn cut(&mut self) {
-        if !self.gathered.is_empty() {
-            self.parts_bytes += self.gathered.len();
-            self.parts.push(self.gathered.split().freeze());
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.parts_bytes += self.gathered.len();
+        let piece = self.gathered.split();
+        if self.head.is_empty() && self.parts.is_empty() {
+            self.head = piece;
+        } else {
+            self.parts.push(piece.freeze());
         }
     }
 

@@ -138,3 +138,63 @@ impl Frames {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_declared_length_takes_no_memory_before_bytes_arrive() {
+        let mut frames = Frames::new(100 << 20);
+        frames.ahead.extend_from_slice(&(100_i32 << 20).to_be_bytes());
+        assert_eq!(frames.next(), Ok(None));
+        assert!(frames.body.capacity() <= GROWTH_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_frame_of_usual_size_gets_a_buffer_of_exactly_its_size() {
+        let mut frames = Frames::new(100 << 20);
+        frames.ahead.extend_from_slice(&1_000_000_i32.to_be_bytes());
+        assert_eq!(frames.next(), Ok(None));
+        assert_eq!(frames.body.capacity(), 1_000_000);
+    }
+
+    #[test]
+    fn forbidden_lengths_say_what_the_client_seems_to_speak() {
+        let text = |bytes| ForbiddenLength { declared: i32::from_be_bytes(bytes) }.to_string();
+        assert_eq!(text(*b"GET "), "a frame of 1195725856 bytes (the client speaks HTTP)");
+        assert!(text([0x16, 3, 1, 2]).contains("TLS"));
+        assert_eq!(text([0xff; 4]), "a frame of -1 bytes");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_buffer_of_a_long_frame_stays_within_twice_what_has_arrived() {
+        const FRAME_BYTES: usize = 5_000_000;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let sending = std::thread::spawn(move || {
+            let mut client = std::net::TcpStream::connect(address).expect("connects");
+            client.write_all(&i32::try_from(FRAME_BYTES).expect("small").to_be_bytes())?;
+            client.write_all(&vec![9; FRAME_BYTES])
+        });
+        let (socket, _) = listener.accept().await.expect("accepts");
+        let mut frames = Frames::new(100 << 20);
+        let frame = loop {
+            if let Some(frame) = frames.next().expect("a good length") {
+                break frame;
+            }
+            let arrived = frames.body.len().max(GROWTH_BYTES_MIN);
+            assert!(frames.body.capacity() <= 2 * arrived, "{}", frames.body.capacity());
+            socket.readable().await.expect("readable");
+            match frames.fill(&socket) {
+                Ok(read) => assert!(read > 0, "the client closed early"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        assert_eq!(frame.len(), FRAME_BYTES);
+        assert!(frame.iter().all(|byte| *byte == 9));
+        sending.join().expect("sent").expect("written");
+    }
+}

@@ -48,7 +48,9 @@ impl WriteQueue {
             } else {
                 ready!(socket.poll_write_ready(context))?;
             }
-            match socket.try_write_vectored(&self.slices()) {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let count = self.slices(&mut slices);
+            match socket.try_write_vectored(slices.get(..count).unwrap_or_default()) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(bytes) => {
                     written += bytes;
@@ -61,8 +63,12 @@ impl WriteQueue {
         Poll::Ready(Ok(written))
     }
 
-    fn slices(&self) -> Vec<IoSlice<'_>> {
-        self.pieces.iter().take(PIECES_MAX).map(|piece| IoSlice::new(piece)).collect()
+    /// Fills `slices` from the front of the queue and says how many.
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        self.pieces.len().min(slices.len())
     }
 
     fn advance(&mut self, mut bytes: usize) {
