@@ -156,47 +156,4 @@ impl Fields<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn produced(error: i16) -> BytesMut {
-        let mut body = BytesMut::new();
-        put_partition(&mut body, "t", 0);
-        body.put_i16(error);
-        body.put_i64(42);
-        body.put_i64(-1);
-        body.put_i32(0);
-        body
-    }
-
-    #[test]
-    fn an_answer_gives_its_offset_or_the_brokers_error() {
-        assert_eq!(read_produced(&produced(0)).expect("no error"), 42);
-        let error = read_produced(&produced(3)).expect_err("an error");
-        assert_eq!(error.to_string(), "the broker answered UNKNOWN_TOPIC_OR_PARTITION");
-    }
-
-    #[test]
-    fn an_answer_cut_short_is_an_error_at_any_length() {
-        let body = produced(0);
-        for cut in 0..body.len() - 12 {
-            assert!(read_produced(&body[..cut]).is_err(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn records_that_claim_more_than_the_frame_are_refused() {
-        let mut body = BytesMut::new();
-        body.put_i32(0);
-        put_partition(&mut body, "t", 0);
-        body.put_i16(0);
-        body.put_i64(7);
-        body.put_i64(7);
-        body.put_i32(-1);
-        body.put_i32(3);
-        body.put_slice(b"ab");
-        assert!(read_fetched(&body).is_err());
-        body.put_slice(b"c");
-        assert_eq!(read_fetched(&body).expect("whole").records, b"abc");
-    }
-}
+mod tests;
