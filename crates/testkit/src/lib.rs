@@ -1,1 +1,20 @@
-//! Builders, fixtures and real-process clusters for tests.
+//! Real processes for tests: the server as a user would start it, and the clients that users bring.
+//!
+//! Nothing in here reaches into the server: a [`Server`] is the compiled program on loopback with a data directory of its own, to be
+//! killed and started again; [`Client`] and [`Grpcurl`] are other people's client libraries behind small command-line programs
+//! (`clients/README.md`). A tool that is not installed makes its test [skip](skip()) with a recorded reason, or fail where nothing may be
+//! skipped.
+
+mod client;
+mod grpcurl;
+mod process;
+mod record_line;
+mod server;
+mod skip;
+
+pub use client::{Client, Library, kcat};
+pub use grpcurl::Grpcurl;
+pub use process::{Finished, finish};
+pub use record_line::{RecordLine, incompressible, sample};
+pub use server::Server;
+pub use skip::skip;

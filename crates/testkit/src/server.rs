@@ -1,0 +1,218 @@
+//! The server program as a user starts it: `thalweg standalone` on loopback with a data directory of its own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::skip::skip;
+
+/// Longest wait for the server to say that it is ready, and to end when asked to. Generous: machines that run tests are busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server, or one between [`kill`](Self::kill) and [`restart`](Self::restart). Ends, and its data with it, when dropped.
+#[derive(Debug)]
+pub struct Server {
+    program: PathBuf,
+    directory: TempDir,
+    addresses: Addresses,
+    process: Option<Child>,
+    /// Files the server's standard error went to, one per start.
+    starts: usize,
+}
+
+/// Where the listeners are. Port 0 before the first start.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    kafka: SocketAddr,
+    grpc: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server with an empty data directory on free ports and waits until it is ready. `None`, with a recorded skip of `test`,
+    /// when the program was not built.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start(test: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            skip(test, "no thalweg program: cargo build -p thalweg, or set THALWEG_BIN");
+            return None;
+        };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut server = Self {
+            program,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            addresses: Addresses { kafka: any, grpc: any, http: any },
+            process: None,
+            starts: 0,
+        };
+        server.restart();
+        Some(server)
+    }
+
+    pub fn kafka(&self) -> SocketAddr {
+        self.addresses.kafka
+    }
+
+    pub fn grpc(&self) -> SocketAddr {
+        self.addresses.grpc
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.addresses.http
+    }
+
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Ends the process without any warning, as a crash does.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.kill().expect("the process is ours");
+        process.wait().expect("the process is ours");
+    }
+
+    /// Asks the process to end (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the server runs");
+        kill_process(pid(&process), Signal::TERM).expect("the process is ours");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait().expect("the process is ours") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                self.process = Some(process);
+                panic!("the server did not end within {PATIENCE:?}\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Starts the process again with the same data and the same ports; returns how long it took to be ready.
+    ///
+    /// # Panics
+    /// When it runs already or does not become ready.
+    pub fn restart(&mut self) -> Duration {
+        assert!(self.process.is_none(), "the server runs already");
+        self.starts += 1;
+        let log = File::create(self.log_file()).expect("the temporary directory is writable");
+        let begin = Instant::now();
+        let mut process = Command::new(&self.program)
+            .arg("standalone")
+            .arg("--data-dir")
+            .arg(self.data_directory())
+            .args(["--kafka-address", &self.addresses.kafka.to_string()])
+            .args(["--grpc-address", &self.addresses.grpc.to_string()])
+            .args(["--http-address", &self.addresses.http.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let stdout = process.stdout.take().expect("standard output is piped");
+        self.process = Some(process);
+        self.wait_until_ready(&lines(stdout));
+        begin.elapsed()
+    }
+
+    fn wait_until_ready(&mut self, lines: &Receiver<String>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(left) {
+                Ok(line) if line.trim() == "ready" => return,
+                Ok(line) => self.learn(&line),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("not ready within {PATIENCE:?}\n{}", self.log())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the server ended before it was ready\n{}", self.log())
+                }
+            }
+        }
+    }
+
+    /// Takes an address from a line such as `kafka listening on 127.0.0.1:9092`.
+    fn learn(&mut self, line: &str) {
+        let Some((name, address)) = line.split_once(" listening on ") else { return };
+        let address = match address.trim().parse() {
+            Ok(address) => address,
+            Err(error) => panic!("{line:?}: {error}"),
+        };
+        match name.trim() {
+            "kafka" => self.addresses.kafka = address,
+            "grpc" => self.addresses.grpc = address,
+            "http" => self.addresses.http = address,
+            _ => {}
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join(format!("standard-error-{}", self.starts))
+    }
+
+    /// The end of what the server said on standard error since its last start.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.log_file()).unwrap_or_default();
+        let tail = log.len().saturating_sub(4096);
+        String::from_utf8_lossy(&log[tail..]).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let _ = process.kill();
+        let _ = process.wait();
+        if thread::panicking() {
+            eprintln!("--- the server's log ends with\n{}", self.log());
+        }
+    }
+}
+
+/// The program named by `THALWEG_BIN`, or the one that was built beside the running test.
+fn program() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("THALWEG_BIN") {
+        let given = PathBuf::from(given);
+        assert!(given.exists(), "THALWEG_BIN names {}, which is not there", given.display());
+        return Some(given);
+    }
+    // target/<profile>/deps/<test> -> target/<profile>/thalweg
+    let test = std::env::current_exe().ok()?;
+    let program = test.parent().and_then(Path::parent)?.join("thalweg");
+    program.exists().then_some(program)
+}
+
+fn pid(process: &Child) -> Pid {
+    let id = i32::try_from(process.id()).expect("process ids fit in i32");
+    Pid::from_raw(id).expect("process ids are above 0")
+}
+
+/// Reads lines in the background, to the end: a full pipe would stop the server.
+fn lines(source: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            // Nobody listens any more once the server is ready.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
