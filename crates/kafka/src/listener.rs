@@ -139,10 +139,45 @@ pub fn start<B: Backend>(
     options: ListenerOptions,
     backend: Arc<B>,
 ) -> Result<ListenerHandle, StartError> {
-    let address = options.address;
-    let listener = bind(address).map_err(|source| StartError::Bind { address, source })?;
-    let local_addr =
-        listener.local_addr().map_err(|source| StartError::Bind { address, source })?;
+    Bound::new(options.address)?.start(options, backend)
+}
+
+/// An address that is taken but not served yet: for who must know the port before there is anything to serve with. Clients that
+/// connect meanwhile wait.
+#[derive(Debug)]
+pub struct Bound {
+    listener: std::net::TcpListener,
+    local_addr: SocketAddr,
+}
+
+impl Bound {
+    pub fn new(address: SocketAddr) -> Result<Self, StartError> {
+        let failed = |source| StartError::Bind { address, source };
+        let listener = bind(address).map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, local_addr })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Starts the threads; `options.address` has been dealt with.
+    pub fn start<B: Backend>(
+        self,
+        options: ListenerOptions,
+        backend: Arc<B>,
+    ) -> Result<ListenerHandle, StartError> {
+        start_threads(self, options, backend)
+    }
+}
+
+fn start_threads<B: Backend>(
+    bound: Bound,
+    options: ListenerOptions,
+    backend: Arc<B>,
+) -> Result<ListenerHandle, StartError> {
+    let Bound { listener, local_addr } = bound;
     let (stop, stopped) = watch::channel(false);
     let (ending, ended) = mpsc::channel(1);
     let counters = Arc::new(Counters::default());
