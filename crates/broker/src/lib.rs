@@ -1,1 +1,38 @@
 //! The broker service: stores partitions, serves produce and fetch.
+//!
+//! | read | for |
+//! |---|---|
+//! | [`broker`] | what the protocols call |
+//! | `start` | how a broker registers and comes up |
+//! | `partition` | the critical section: append, positions, who waits |
+//! | [`fetch`] | long poll and offset look-up |
+//! | `hosting` | following the metadata image |
+//! | `kafka` | the Kafka calls, translated |
+//!
+//! The rules of a log are `log-core`'s, its files `storage`'s, the wire `kafka`'s; this crate ties them together and adds what only
+//! a broker knows: who may be answered when.
+
+mod admission;
+mod append;
+pub mod broker;
+mod controller;
+pub mod error;
+pub mod fetch;
+mod hosting;
+mod kafka;
+mod log_events;
+mod metrics;
+mod options;
+mod partition;
+mod producer_ids;
+mod start;
+mod tasks;
+
+pub use broker::{Broker, TopicRef};
+pub use controller::ControllerClient;
+pub use kafka::KafkaBackend;
+pub use log_events::LogEvents;
+pub use metrics::Metrics;
+pub use options::BrokerOptions;
+pub use partition::{AckError, Partition, Pending};
+pub use start::{Parts, StartError};

@@ -1,0 +1,212 @@
+//! The broker itself: what the protocols call, and the tasks that keep it in step with the cluster.
+//!
+//! ```text
+//!  Kafka listener ─┐                        ┌─► admission ─► partition ─► log (journal, tail, segments)
+//!                  ├─► Broker ── image ─────┤
+//!  gateway port  ──┘      ▲                 └─► fetch ◄── woken by the partition when its positions move
+//!                         └── feed of committed facts ── reconciler ─► partitions hosted
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use thalweg_metadata_core::Image;
+use thalweg_metadata_feed::Feed;
+use thalweg_rpc::Error;
+use thalweg_storage::{Appended, LogDir};
+use thalweg_types::{
+    Acks, BrokerEpoch, LeaderEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId,
+    TopicIdPartition, TopicName,
+};
+
+use crate::admission::Admission;
+use crate::append;
+use crate::controller::{ControllerClient, NewTopic};
+use crate::error::{AppendError, FetchError, ProduceError, Unknown};
+use crate::fetch::{FetchCall, Fetched, fetch};
+use crate::hosting::Hosted;
+use crate::log_events::LogEvents;
+use crate::metrics::Metrics;
+use crate::options::BrokerOptions;
+use crate::partition::{AckError, Partition, Pending};
+use crate::producer_ids::ProducerIds;
+use crate::tasks::Tasks;
+
+/// A registered broker. Cheap to share behind an [`Arc`]; all methods take `&self`.
+#[derive(Debug)]
+pub struct Broker {
+    pub(crate) node_id: NodeId,
+    pub(crate) broker_epoch: BrokerEpoch,
+    pub(crate) options: BrokerOptions,
+    pub(crate) feed: Feed,
+    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) events: Arc<LogEvents>,
+    pub(crate) admission: Admission,
+    pub(crate) controller: ControllerClient,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) metrics: Metrics,
+    pub(crate) log_dir: Arc<LogDir>,
+    pub(crate) tasks: Tasks,
+}
+
+/// A topic as a request names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicRef<'a> {
+    Name(&'a str),
+    Id(TopicId),
+}
+
+/// How long a topic that was just created may take to be served here before the request that created it is answered anyway.
+const HOSTED_WAIT: Duration = Duration::from_secs(5);
+
+impl Broker {
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    pub fn options(&self) -> &BrokerOptions {
+        &self.options
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The cluster as this broker knows it.
+    pub fn image(&self) -> Arc<Image> {
+        self.feed.image()
+    }
+
+    pub(crate) fn controller(&self) -> &ControllerClient {
+        &self.controller
+    }
+
+    /// Whether everything committed is on disk and new records can be.
+    pub fn log_dir_failed(&self) -> bool {
+        self.events.log_dir_failed()
+    }
+
+    /// Finds the hosted partition that a request names.
+    ///
+    /// # Errors
+    ///
+    /// Whether the topic is unknown altogether, or its partition is led by another node.
+    pub fn partition(
+        &self,
+        topic: &TopicRef<'_>,
+        partition: PartitionIndex,
+    ) -> Result<Arc<Partition>, Unknown> {
+        let image = self.feed.image();
+        let (found, unknown) = match topic {
+            TopicRef::Name(name) => (image.topic(name), Unknown::TopicOrPartition),
+            TopicRef::Id(id) => (image.topic_by_id(*id), Unknown::TopicId),
+        };
+        let found = found.ok_or(unknown)?;
+        let state = found.partitions.get(&partition).ok_or(Unknown::TopicOrPartition)?;
+        self.hosted.get(TopicIdPartition { topic_id: found.id, partition }).ok_or_else(|| {
+            Unknown::Elsewhere {
+                leader: state.leader.unwrap_or(NodeId::NONE),
+                epoch: state.leader_epoch,
+            }
+        })
+    }
+
+    /// Appends one batch, exactly as the producer built it but for the fields the log assigns. Appended before the first `await`
+    /// that waits, so that calls made in order append in order.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was appended.
+    pub async fn append(
+        &self,
+        partition: &Partition,
+        batch: BytesMut,
+        acks: Acks,
+    ) -> Result<Pending, AppendError> {
+        let bytes = batch.len() as u64;
+        if partition.name().topic.is_internal() {
+            return Err(AppendError::InternalTopic(partition.name().topic.to_string()));
+        }
+        let appended = append::append(&self.admission, partition, batch, acks).await;
+        match &appended {
+            Ok(pending) if !pending.appended.duplicate => {
+                self.metrics.batches_in.inc();
+                self.metrics.bytes_in.inc_by(bytes);
+                let records =
+                    pending.appended.last_offset.records_since(pending.appended.base_offset) + 1;
+                self.metrics.records_in.inc_by(u64::try_from(records).unwrap_or(0));
+            }
+            Ok(_) => {}
+            Err(error) => self.metrics.refused(error.code()),
+        }
+        appended
+    }
+
+    /// Waits until an appended batch may be acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The outcome is unknown.
+    pub async fn acknowledged(
+        &self,
+        pending: Pending,
+        wait: Duration,
+    ) -> Result<Appended, ProduceError> {
+        let acknowledged = append::acknowledged(pending, wait).await;
+        if acknowledged.is_err() {
+            self.metrics.unacknowledged();
+        }
+        acknowledged
+    }
+
+    /// Reads; see [`crate::fetch`].
+    pub async fn fetch(&self, call: &FetchCall) -> Vec<Result<Fetched, FetchError>> {
+        let fetched = fetch(call).await;
+        self.metrics.fetches.inc();
+        let bytes: usize =
+            fetched.iter().flatten().flat_map(|one| &one.batches).map(|slice| slice.len()).sum();
+        self.metrics.bytes_out.inc_by(bytes as u64);
+        fetched
+    }
+
+    /// A producer id nobody else has or had.
+    pub async fn new_producer_id(&self) -> Result<ProducerId, Error> {
+        self.producer_ids.next(&self.controller, self.node_id, self.broker_epoch).await
+    }
+
+    /// Creates topics with the cluster's defaults and waits until those of them that belong here are served.
+    pub(crate) async fn create_missing_topics(&self, names: &[TopicName]) -> Result<(), Error> {
+        let topics = names.iter().map(|name| NewTopic::with_defaults(name.as_str())).collect();
+        let created = self.controller.create_topics(topics, false).await?;
+        self.served(created.index).await;
+        Ok(())
+    }
+
+    /// Waits, within bounds, until the facts up to `index` have been taken over by this broker's partitions.
+    pub async fn served(&self, index: LogIndex) {
+        let mut reconciled = self.tasks.reconciled();
+        let served = reconciled.wait_for(|reached| *reached >= index);
+        if tokio::time::timeout(HOSTED_WAIT, served).await.is_err() {
+            tracing::warn!(%index, "metadata is taking long to be taken over");
+        }
+    }
+
+    /// Stops taking requests, tells everyone who waits that the outcome is unknown, and closes the logs cleanly. The listeners must
+    /// have been shut down before.
+    pub async fn shutdown(&self) {
+        self.tasks.stop().await;
+        for partition in self.hosted.all() {
+            partition.follow(NodeId::NONE, LeaderEpoch(i32::MAX));
+            partition.fail_waiters(AckError::ShuttingDown);
+        }
+        let log_dir = Arc::clone(&self.log_dir);
+        // Writing out the tails may take a while; it must not hold up the other services' shutdown.
+        let closed = tokio::task::spawn_blocking(move || log_dir.shutdown()).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "logs could not be closed cleanly"),
+            Err(error) => tracing::error!(%error, "closing the logs failed"),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The controller as the broker calls it: its internal gRPC service, in this system's own words.
+
+use std::ops::Range;
+
+use thalweg_metadata_core::{Endpoint, NodeRole};
+use thalweg_metadata_feed::codec;
+use thalweg_proto::internal::controller::v1 as proto;
+use thalweg_proto::internal::controller::v1::controller_client;
+use thalweg_rpc::Error;
+use thalweg_types::{
+    BrokerEpoch, ClusterId, DirId, ErrorCode, IncarnationId, LogIndex, NodeId, PartitionIndex,
+    TopicId, Uuid,
+};
+use tonic::transport::Channel;
+
+/// Cheap to clone: clones share one connection.
+#[derive(Debug, Clone)]
+pub struct ControllerClient {
+    client: controller_client::ControllerClient<Channel>,
+}
+
+/// Who registers.
+#[derive(Debug, Clone)]
+pub(crate) struct Registering {
+    pub(crate) dir_id: DirId,
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) cluster_id: Option<ClusterId>,
+    pub(crate) node_id: Option<NodeId>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) rack: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) node_id: NodeId,
+    pub(crate) broker_epoch: BrokerEpoch,
+}
+
+/// The answer to a call about several items: one result each, in the order asked.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    /// Metadata log index at which the answer holds.
+    pub(crate) index: LogIndex,
+    pub(crate) items: Vec<Result<T, Error>>,
+}
+
+/// A topic to be created. -1 in either count means the cluster's default.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    pub(crate) partition_count: i32,
+    pub(crate) replication_factor: i16,
+    /// Chosen replicas by partition; empty lets the controller place them.
+    pub(crate) assignments: Vec<(PartitionIndex, Vec<NodeId>)>,
+    pub(crate) configs: Vec<(String, Option<String>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Created {
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition_count: i32,
+    pub(crate) replication_factor: i16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TopicSelector {
+    Name(String),
+    Id(TopicId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) name: String,
+    pub(crate) topic_id: TopicId,
+}
+
+/// A topic to be given more partitions.
+#[derive(Debug, Clone)]
+pub(crate) struct NewPartitions {
+    pub(crate) topic: String,
+    /// Partitions in all, afterwards.
+    pub(crate) count: i32,
+    /// Chosen replicas of each new partition; `None` lets the controller place them.
+    pub(crate) assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+impl NewTopic {
+    pub(crate) fn with_defaults(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            partition_count: -1,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }
+    }
+}
+
+impl ControllerClient {
+    pub fn new(channel: Channel) -> Self {
+        Self { client: controller_client::ControllerClient::new(channel) }
+    }
+
+    pub(crate) async fn register(&self, node: Registering) -> Result<Registered, Error> {
+        let request = proto::RegisterNodeRequest {
+            role: codec::node_role_to_proto(NodeRole::Broker).into(),
+            dir_id: codec::uuid_to_proto(node.dir_id.0),
+            incarnation: codec::uuid_to_proto(node.incarnation.0),
+            cluster_id: node.cluster_id.map(|id| codec::uuid_to_proto(id.0)),
+            node_id: node.node_id.map(|id| id.0),
+            previous_broker_epoch: None,
+            endpoints: node.endpoints.iter().map(codec::endpoint_to_proto).collect(),
+            rack: node.rack,
+            suspect: Vec::new(),
+        };
+        let answer = self.client.clone().register_node(request).await?.into_inner();
+        Ok(Registered {
+            cluster_id: ClusterId(uuid(&answer.cluster_id)?),
+            node_id: NodeId(answer.node_id),
+            broker_epoch: BrokerEpoch(answer.broker_epoch),
+        })
+    }
+
+    /// Tells the controller that this broker lives and what it has applied; returns whether it is still fenced, and the metadata log
+    /// index at which that holds.
+    pub(crate) async fn heartbeat(
+        &self,
+        node_id: NodeId,
+        broker_epoch: BrokerEpoch,
+        applied: LogIndex,
+    ) -> Result<(bool, LogIndex), Error> {
+        let request = proto::HeartbeatRequest {
+            node_id: node_id.0,
+            broker_epoch: broker_epoch.0,
+            applied_index: applied.0,
+            want_shutdown: false,
+        };
+        let answer = self.client.clone().heartbeat(request).await?.into_inner();
+        Ok((answer.fenced, LogIndex(answer.index)))
+    }
+
+    pub(crate) async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Result<Answer<Created>, Error> {
+        let topics = topics.into_iter().map(new_topic).collect();
+        let request = proto::CreateTopicsRequest { topics, validate_only };
+        let answer = self.client.clone().create_topics(request).await?.into_inner();
+        let items = answer.topics.into_iter().map(|topic| match topic.error {
+            Some(error) => Err(Error::from_detail(error)),
+            None => Ok(Created {
+                topic_id: TopicId(uuid(&topic.topic_id)?),
+                partition_count: topic.partition_count,
+                replication_factor: i16::try_from(topic.replication_factor).unwrap_or(i16::MAX),
+            }),
+        });
+        Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
+    pub(crate) async fn delete_topics(
+        &self,
+        topics: Vec<TopicSelector>,
+    ) -> Result<Answer<Removed>, Error> {
+        let topics = topics.into_iter().map(topic_reference).collect();
+        let request = proto::DeleteTopicsRequest { topics };
+        let answer = self.client.clone().delete_topics(request).await?.into_inner();
+        let items = answer.topics.into_iter().map(|topic| match topic.error {
+            Some(error) => Err(Error::from_detail(error)),
+            None => Ok(Removed { name: topic.name, topic_id: TopicId(uuid(&topic.topic_id)?) }),
+        });
+        Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
+    pub(crate) async fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Result<Answer<()>, Error> {
+        let growth = |topic: NewPartitions| proto::TopicGrowth {
+            name: topic.topic,
+            partition_count: topic.count,
+            assignments: topic
+                .assignments
+                .unwrap_or_default()
+                .iter()
+                .map(|replicas| assignment(PartitionIndex(0), replicas))
+                .collect(),
+        };
+        let topics = topics.into_iter().map(growth).collect();
+        let request = proto::CreatePartitionsRequest { topics, validate_only };
+        let answer = self.client.clone().create_partitions(request).await?.into_inner();
+        let items = answer.topics.into_iter().map(|topic| match topic.error {
+            Some(error) => Err(Error::from_detail(error)),
+            None => Ok(()),
+        });
+        Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
+    /// A block of producer ids that nobody else gets.
+    pub(crate) async fn allocate_producer_ids(
+        &self,
+        node_id: NodeId,
+        broker_epoch: BrokerEpoch,
+    ) -> Result<Range<i64>, Error> {
+        let request =
+            proto::AllocateProducerIdsRequest { node_id: node_id.0, broker_epoch: broker_epoch.0 };
+        let block = self.client.clone().allocate_producer_ids(request).await?.into_inner();
+        Ok(block.first_producer_id..block.first_producer_id.saturating_add(block.count))
+    }
+}
+
+fn new_topic(topic: NewTopic) -> proto::NewTopic {
+    proto::NewTopic {
+        name: topic.name,
+        partition_count: topic.partition_count,
+        replication_factor: i32::from(topic.replication_factor),
+        assignments: topic
+            .assignments
+            .iter()
+            .map(|(partition, replicas)| assignment(*partition, replicas))
+            .collect(),
+        configs: topic
+            .configs
+            .into_iter()
+            .map(|(name, value)| proto::ConfigEntry { name, value })
+            .collect(),
+    }
+}
+
+fn assignment(partition: PartitionIndex, replicas: &[NodeId]) -> proto::Assignment {
+    proto::Assignment {
+        partition: partition.0,
+        replicas: replicas.iter().map(|node| node.0).collect(),
+    }
+}
+
+fn topic_reference(topic: TopicSelector) -> proto::TopicReference {
+    use proto::topic_reference::Reference;
+    let reference = match topic {
+        TopicSelector::Name(name) => Reference::Name(name),
+        TopicSelector::Id(id) => Reference::TopicId(codec::uuid_to_proto(id.0)),
+    };
+    proto::TopicReference { reference: Some(reference) }
+}
+
+fn uuid(bytes: &[u8]) -> Result<Uuid, Error> {
+    match bytes.try_into() {
+        Ok(bytes) => Ok(Uuid::from_bytes(bytes)),
+        Err(_) => Err(Error::new(
+            ErrorCode::UnknownServerError,
+            format!("the controller sent an identity of {} bytes", bytes.len()),
+        )),
+    }
+}

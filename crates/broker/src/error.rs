@@ -1,0 +1,143 @@
+//! What can go wrong with a request at a broker: one type per condition, one enum per operation, and the error code of each.
+
+use thalweg_record::BatchError;
+use thalweg_types::{ErrorCode, LeaderEpoch, NodeId, Offset, Outcome};
+
+use crate::partition::AckError;
+
+/// This broker cannot serve the partition as its leader in the epoch the caller means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotLeading {
+    #[error("not the leader: node {leader} leads in epoch {epoch}")]
+    NotLeader { leader: NodeId, epoch: LeaderEpoch },
+    #[error("leader epoch {given} is older than the current {current}")]
+    FencedEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("leader epoch {given} is newer than {current}, the newest known here")]
+    UnknownEpoch { given: LeaderEpoch, current: LeaderEpoch },
+}
+
+/// The partition a request names is not to be found here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("no topic or partition of this name exists")]
+    TopicOrPartition,
+    #[error("no topic with this id exists")]
+    TopicId,
+    #[error("the partition is led elsewhere: by node {leader} in epoch {epoch}")]
+    Elsewhere { leader: NodeId, epoch: LeaderEpoch },
+}
+
+/// Nothing was appended; but for a log directory that failed in the middle of it, of which nobody knows ([`ProduceError::outcome`]).
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    #[error("{in_sync} replicas are in sync, min.insync.replicas asks for {required}")]
+    NotEnoughReplicas { in_sync: usize, required: usize },
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("the topic {0} is written by the system only")]
+    InternalTopic(String),
+    #[error("a record of a compacted topic needs a key")]
+    KeylessRecord,
+    #[error("the batch is compressed with {0}, which this request version cannot carry")]
+    CompressionNotCarried(thalweg_types::CompressionType),
+    #[error("there is no room in the journal; the writer behind it is not keeping up")]
+    NoRoom,
+    #[error(transparent)]
+    Log(#[from] thalweg_storage::AppendError),
+}
+
+/// A produce that did not end in an acknowledgement.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// Refused: definitely nothing was appended.
+    #[error(transparent)]
+    Refused(#[from] AppendError),
+    /// Appended, but not acknowledged: it may be committed later or lost.
+    #[error(transparent)]
+    Unacknowledged(#[from] AckError),
+}
+
+/// Nothing can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    #[error("offset {offset} is outside the log, which holds {start} to {end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error(transparent)]
+    Log(#[from] thalweg_storage::ReadError),
+}
+
+impl NotLeading {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        }
+    }
+}
+
+impl Unknown {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::TopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+            Self::TopicId => ErrorCode::UnknownTopicId,
+            Self::Elsewhere { .. } => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl AppendError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(error) => error.code(),
+            Self::NotLeading(error) => error.code(),
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::Batch(error) => error.code(),
+            Self::InternalTopic(_) => ErrorCode::InvalidTopicException,
+            Self::KeylessRecord => ErrorCode::InvalidRecord,
+            Self::CompressionNotCarried(_) => ErrorCode::UnsupportedCompressionType,
+            Self::NoRoom => ErrorCode::KafkaStorageError,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+impl ProduceError {
+    /// The Kafka wire code. After an append only codes that clients treat as "may have happened" are used.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(error) => error.code(),
+            Self::Unacknowledged(AckError::NotEnoughReplicas) => {
+                ErrorCode::NotEnoughReplicasAfterAppend
+            }
+            Self::Unacknowledged(_) => ErrorCode::RequestTimedOut,
+        }
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused(AppendError::Log(error)) => error.outcome(),
+            Self::Refused(_) => Outcome::NotApplied,
+            Self::Unacknowledged(error) => error.outcome(),
+        }
+    }
+}
+
+impl FetchError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(error) => error.code(),
+            Self::NotLeading(error) => error.code(),
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Log(error) => error.code(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The partitions hosted here, kept in step with the metadata image.
+//!
+//! Reconciling compares what the image says with what is on disk and makes the second follow the first: missing logs are created,
+//! roles and configs taken over. It runs on a thread of its own, since creating logs touches the disk. Data is never deleted because
+//! it is absent from the image (C5): only a committed deletion of that very topic id does that.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use thalweg_log_core::{CleanupPolicy, LogConfig};
+use thalweg_metadata_core::{Image, StaticConfigs, Topic, TopicConfig};
+use thalweg_storage::{AppendError, LogDir, StorageError};
+use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition, TopicPartition};
+
+use crate::partition::{AckError, AppendRules, Leadership, Partition};
+
+/// Every partition this broker has a replica of.
+#[derive(Debug, Default)]
+pub(crate) struct Hosted {
+    partitions: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+}
+
+/// Takes one image after the other and makes the hosted partitions follow.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    pub(crate) node_id: NodeId,
+    pub(crate) log_dir: Arc<LogDir>,
+    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) settings: StaticConfigs,
+}
+
+/// How many partitions are hosted, and how many of them led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HostedCount {
+    pub(crate) partitions: usize,
+    pub(crate) leaders: usize,
+}
+
+/// Why a partition that belongs here is not served. It is tried again with the next change of the metadata.
+#[derive(Debug, thiserror::Error)]
+enum HostingError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("its leader epoch could not be begun: {0}")]
+    Epoch(#[from] AppendError),
+}
+
+impl Hosted {
+    pub(crate) fn get(&self, id: TopicIdPartition) -> Option<Arc<Partition>> {
+        self.partitions.read().get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        self.partitions.read().values().cloned().collect()
+    }
+
+    pub(crate) fn count(&self) -> HostedCount {
+        let all = self.all();
+        let leaders = all.iter().filter(|partition| partition.is_leader()).count();
+        HostedCount { partitions: all.len(), leaders }
+    }
+
+    fn insert(&self, partition: Arc<Partition>) {
+        self.partitions.write().insert(partition.id(), partition);
+    }
+
+    fn remove_topic(&self, topic_id: TopicId) -> Vec<Arc<Partition>> {
+        let mut partitions = self.partitions.write();
+        let gone: Vec<_> =
+            partitions.keys().filter(|id| id.topic_id == topic_id).copied().collect();
+        gone.iter().filter_map(|id| partitions.remove(id)).collect()
+    }
+}
+
+impl Reconciler {
+    /// Makes the hosted partitions follow `image`. What fails is logged and tried again with the next image; the rest goes on.
+    pub(crate) fn follow(&self, image: &Image) {
+        for topic in image.topics() {
+            let mine =
+                topic.partitions.iter().filter(|(_, state)| state.replicas.contains(&self.node_id));
+            let mut config = None;
+            for (index, state) in mine {
+                let config = config.get_or_insert_with(|| self.topic_config(image, topic));
+                if let Err(error) = self.follow_partition(image, topic, *index, state, config) {
+                    tracing::error!(topic = %topic.name, partition = %index, %error, "cannot host partition");
+                }
+            }
+        }
+    }
+
+    /// Carries out a committed deletion.
+    pub(crate) fn delete_topic(&self, topic_id: TopicId) {
+        for partition in self.hosted.remove_topic(topic_id) {
+            partition.follow(NodeId::NONE, thalweg_types::LeaderEpoch(i32::MAX));
+            partition.fail_waiters(AckError::LeadershipLost);
+            if let Err(error) = self.log_dir.delete(&partition.id()) {
+                tracing::error!(partition = %partition.name(), %error, "cannot delete log");
+            }
+        }
+    }
+
+    fn follow_partition(
+        &self,
+        image: &Image,
+        topic: &Topic,
+        index: PartitionIndex,
+        state: &thalweg_metadata_core::Partition,
+        config: &TopicConfig,
+    ) -> Result<(), HostingError> {
+        let id = TopicIdPartition { topic_id: topic.id, partition: index };
+        let log_config = log_config(config, state);
+        let rules = append_rules(config);
+        let partition = match self.hosted.get(id) {
+            Some(partition) => {
+                partition.configure(log_config, rules);
+                partition
+            }
+            None => {
+                let name = TopicPartition { topic: topic.name.clone(), partition: index };
+                let log = match self.log_dir.log(&id) {
+                    Some(log) => {
+                        log.configure(log_config);
+                        log
+                    }
+                    None => self.log_dir.create(name.clone(), topic.id, log_config)?,
+                };
+                let partition = Arc::new(Partition::new(name, id, log, rules));
+                self.hosted.insert(Arc::clone(&partition));
+                partition
+            }
+        };
+        match state.leader {
+            // A fenced leader's registration is not in force yet, or not any more.
+            Some(leader) if leader == self.node_id && image.is_live(leader) => {
+                partition.lead(Leadership {
+                    epoch: state.leader_epoch,
+                    in_sync_replica_count: state.isr.len(),
+                    min_in_sync_replicas: state.min_isr as usize,
+                })?;
+                Ok(())
+            }
+            leader => {
+                partition.follow(leader.unwrap_or(NodeId::NONE), state.leader_epoch);
+                Ok(())
+            }
+        }
+    }
+
+    fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {
+        TopicConfig::resolve(image, topic.id, Some(self.node_id), &self.settings)
+    }
+}
+
+fn append_rules(config: &TopicConfig) -> AppendRules {
+    AppendRules {
+        batch_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX),
+        keys_required: config.cleanup_compact,
+    }
+}
+
+/// The configs that the rules of a log read. Durability binds as the partition's registration says, not as configured.
+fn log_config(config: &TopicConfig, state: &thalweg_metadata_core::Partition) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_ms,
+        segment_jitter_ms: config.segment_jitter_ms,
+        index_interval_bytes: config.index_interval_bytes,
+        segment_index_bytes: config.segment_index_bytes,
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+        max_message_bytes: config.max_message_bytes,
+        timestamp_type: config.timestamp_type,
+        timestamp_before_max_ms: config.timestamp_before_max_ms,
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        compression_type: config.compression_type,
+        durability: state.durability,
+        cleanup_policy: CleanupPolicy {
+            delete: config.cleanup_delete,
+            compact: config.cleanup_compact,
+        },
+        min_in_sync_replicas: state.min_isr,
+        ..LogConfig::default()
+    }
+}

@@ -1,0 +1,87 @@
+//! The broker behind the Kafka listener: translate, call, translate.
+
+mod configs;
+mod fetch;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod producers;
+mod topics;
+
+use std::sync::Arc;
+
+use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
+use thalweg_types::{TopicId, Uuid};
+
+use crate::broker::{Broker, TopicRef};
+
+/// The calls this listener serves, each in every version the protocol crate knows.
+const APIS: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::FindCoordinator,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
+    ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::DescribeCluster,
+];
+
+/// A [`Broker`] as the Kafka listener sees it.
+#[derive(Debug)]
+pub struct KafkaBackend {
+    broker: Arc<Broker>,
+    apis: ApiTable,
+}
+
+impl KafkaBackend {
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker, apis: ApiTable::of(APIS) }
+    }
+}
+
+impl Backend for KafkaBackend {
+    fn apis(&self) -> &ApiTable {
+        &self.apis
+    }
+
+    async fn handle(self: &Arc<Self>, context: RequestContext, request: Request) -> Reply {
+        let (broker, version) = (&*self.broker, context.api_version);
+        match request {
+            Request::Produce(request) => produce::produce(broker, version, request).await,
+            Request::Fetch(request) => fetch::fetch(broker, version, request).await.into(),
+            Request::ListOffsets(request) => {
+                list_offsets::list_offsets(broker, request).await.into()
+            }
+            Request::Metadata(request) => metadata::metadata(broker, version, request).await.into(),
+            Request::FindCoordinator(request) => {
+                producers::find_coordinator(version, request).into()
+            }
+            Request::CreateTopics(request) => topics::create_topics(broker, request).await.into(),
+            Request::DeleteTopics(request) => {
+                topics::delete_topics(broker, version, request).await.into()
+            }
+            Request::CreatePartitions(request) => {
+                topics::create_partitions(broker, request).await.into()
+            }
+            Request::InitProducerId(request) => {
+                producers::init_producer_id(broker, &request).await.into()
+            }
+            Request::DescribeConfigs(request) => configs::describe_configs(broker, &request).into(),
+            Request::DescribeCluster(request) => {
+                metadata::describe_cluster(broker, &request).into()
+            }
+            // The listener answers ApiVersions itself and passes on nothing that is not in the table.
+            _ => Reply::Close,
+        }
+    }
+}
+
+/// A topic as the version of the request names it.
+fn topic_ref(by_id: bool, name: &str, id: Uuid) -> TopicRef<'_> {
+    if by_id { TopicRef::Id(TopicId(id)) } else { TopicRef::Name(name) }
+}

@@ -1,0 +1,195 @@
+//! CreateTopics, DeleteTopics and CreatePartitions: handed to the controller, answered item by item as they were asked.
+//!
+//! Any broker takes them (clients send them to whatever node they believe to be the controller). An answer that reports success is
+//! sent when this broker serves what was created, so that the client's next request finds it.
+
+use thalweg_kafka::KafkaString;
+use thalweg_kafka::messages::create_partitions::CreatePartitionsTopicResult;
+use thalweg_kafka::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
+};
+use thalweg_kafka::messages::delete_topics::DeletableTopicResult;
+use thalweg_kafka::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use thalweg_metadata_core::config::describe_topic;
+use thalweg_rpc::Error;
+use thalweg_types::{NodeId, PartitionIndex, TopicId};
+
+use crate::broker::Broker;
+use crate::controller::{Created, NewPartitions, NewTopic, TopicSelector};
+
+/// First version of DeleteTopics that may name topics by id.
+const DELETE_BY_ID_SINCE: i16 = 6;
+
+pub(super) async fn create_topics(
+    broker: &Broker,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let topics = request.topics.into_iter().map(new_topic).collect();
+    let results = match broker.controller().create_topics(topics, request.validate_only).await {
+        Ok(answer) => {
+            broker.served(answer.index).await;
+            answer.items
+        }
+        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let topics = names
+        .into_iter()
+        .zip(results)
+        .map(|(name, result)| creatable_result(broker, name, result))
+        .collect();
+    CreateTopicsResponse { topics, ..Default::default() }
+}
+
+pub(super) async fn delete_topics(
+    broker: &Broker,
+    version: i16,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
+    let wanted: Vec<(Option<KafkaString>, TopicSelector)> = if version >= DELETE_BY_ID_SINCE {
+        let select = |topic: thalweg_kafka::messages::delete_topics::DeleteTopicState| {
+            let selector = match &topic.name {
+                Some(name) => TopicSelector::Name(name.to_string()),
+                None => TopicSelector::Id(TopicId(topic.topic_id)),
+            };
+            (topic.name, selector)
+        };
+        request.topics.into_iter().map(select).collect()
+    } else {
+        let select = |name: KafkaString| {
+            let selector = TopicSelector::Name(name.to_string());
+            (Some(name), selector)
+        };
+        request.topic_names.into_iter().map(select).collect()
+    };
+
+    let selectors: Vec<TopicSelector> =
+        wanted.iter().map(|(_, selector)| selector.clone()).collect();
+    let results = match broker.controller().delete_topics(selectors).await {
+        Ok(answer) => {
+            broker.served(answer.index).await;
+            answer.items
+        }
+        Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let responses =
+        wanted.into_iter().zip(results).map(|((name, selector), result)| match result {
+            Ok(removed) => DeletableTopicResult {
+                name: Some(KafkaString::from(removed.name)),
+                topic_id: removed.topic_id.0,
+                ..Default::default()
+            },
+            Err(error) => DeletableTopicResult {
+                name,
+                topic_id: match selector {
+                    TopicSelector::Id(id) => id.0,
+                    TopicSelector::Name(_) => TopicId::ZERO.0,
+                },
+                error_code: error.code.code(),
+                error_message: Some(KafkaString::from(error.message)),
+            },
+        });
+    DeleteTopicsResponse { responses: responses.collect(), ..Default::default() }
+}
+
+pub(super) async fn create_partitions(
+    broker: &Broker,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| NewPartitions {
+            topic: topic.name.to_string(),
+            count: topic.count,
+            assignments: topic.assignments.map(|assignments| {
+                assignments.into_iter().map(|assignment| nodes(&assignment.broker_ids)).collect()
+            }),
+        })
+        .collect();
+    let results = match broker.controller().create_partitions(topics, request.validate_only).await {
+        Ok(answer) => {
+            broker.served(answer.index).await;
+            answer.items
+        }
+        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let results = names
+        .into_iter()
+        .zip(results)
+        .map(|(name, result)| match result {
+            Ok(()) => CreatePartitionsTopicResult { name, ..Default::default() },
+            Err(error) => CreatePartitionsTopicResult {
+                name,
+                error_code: error.code.code(),
+                error_message: Some(KafkaString::from(error.message)),
+            },
+        })
+        .collect();
+    CreatePartitionsResponse { results, ..Default::default() }
+}
+
+fn new_topic(topic: CreatableTopic) -> NewTopic {
+    let assignment = |assignment: &CreatableReplicaAssignment| {
+        (PartitionIndex(assignment.partition_index), nodes(&assignment.broker_ids))
+    };
+    NewTopic {
+        name: topic.name.to_string(),
+        partition_count: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignments: topic.assignments.iter().map(assignment).collect(),
+        configs: topic
+            .configs
+            .into_iter()
+            .map(|config| (config.name.to_string(), config.value.map(|value| value.to_string())))
+            .collect(),
+    }
+}
+
+fn nodes(ids: &[i32]) -> Vec<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+fn creatable_result(
+    broker: &Broker,
+    name: KafkaString,
+    result: Result<Created, Error>,
+) -> CreatableTopicResult {
+    match result {
+        Ok(created) => CreatableTopicResult {
+            name,
+            topic_id: created.topic_id.0,
+            num_partitions: created.partition_count,
+            replication_factor: created.replication_factor,
+            configs: Some(effective_configs(broker, created.topic_id)),
+            ..Default::default()
+        },
+        Err(error) => CreatableTopicResult {
+            name,
+            error_code: error.code.code(),
+            error_message: Some(KafkaString::from(error.message)),
+            configs: None,
+            ..Default::default()
+        },
+    }
+}
+
+/// What the new topic's configs came to (KIP-525).
+fn effective_configs(broker: &Broker, topic_id: TopicId) -> Vec<CreatableTopicConfigs> {
+    let image = broker.image();
+    let settings = &broker.options().static_configs;
+    describe_topic(&image, topic_id, Some(broker.node_id()), settings)
+        .into_iter()
+        .map(|entry| CreatableTopicConfigs {
+            name: entry.name.into(),
+            value: entry.value.map(KafkaString::from),
+            read_only: entry.read_only,
+            config_source: entry.source.wire_code(),
+            is_sensitive: false,
+        })
+        .collect()
+}

@@ -1,0 +1,50 @@
+//! What a broker is told at its start.
+
+use std::time::Duration;
+
+use thalweg_metadata_core::{Endpoint, StaticConfigs};
+use thalweg_types::IncarnationId;
+
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// This life of the process.
+    pub incarnation: IncarnationId,
+    /// Where clients and other nodes reach this broker, as they are told.
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<String>,
+    /// Broker configs from the settings, under Kafka's names: the defaults of topic configs.
+    pub static_configs: StaticConfigs,
+    /// Whether asking for the metadata of a topic may create it (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Bound of one fetch answer (`fetch.max.bytes`).
+    pub fetch_bytes_max: usize,
+    /// How long a producer waits for room in the journal before it is refused.
+    pub room_patience: Duration,
+    pub heartbeat_interval: Duration,
+    /// Between two looks for what retention takes (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
+}
+
+impl BrokerOptions {
+    /// Kafka's default of `fetch.max.bytes`.
+    pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
+    /// Half of the 30 s a Kafka client waits for an answer by default, so that it still hears the refusal.
+    pub const ROOM_PATIENCE: Duration = Duration::from_secs(15);
+    pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+    /// Kafka's default.
+    pub const RETENTION_CHECK_INTERVAL: Duration = Duration::from_secs(300);
+
+    pub fn new(incarnation: IncarnationId, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            incarnation,
+            endpoints,
+            rack: None,
+            static_configs: StaticConfigs::default(),
+            auto_create_topics: true,
+            fetch_bytes_max: Self::FETCH_BYTES_MAX,
+            room_patience: Self::ROOM_PATIENCE,
+            heartbeat_interval: Self::HEARTBEAT_INTERVAL,
+            retention_check_interval: Self::RETENTION_CHECK_INTERVAL,
+        }
+    }
+}

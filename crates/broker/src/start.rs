@@ -1,0 +1,175 @@
+//! Bringing a broker up: register, take over the metadata, be unfenced, serve.
+//!
+//! ```text
+//!  log dir opened ─► registered (node id, broker epoch) ─► storage.meta written ─► image at or past the registration
+//!     ─► logs of the image hosted ─► heartbeat says so ─► unfenced, leaders elected ─► led here ─► ready
+//! ```
+//!
+//! The disk decides who this node is (R13): an id is written once, and a directory that belongs to another cluster or node is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_env::Clock;
+use thalweg_metadata_feed::Feed;
+use thalweg_rpc::Error;
+use thalweg_storage::{LogDir, StorageError, StorageMeta};
+use thalweg_types::{BrokerEpoch, ClusterId, LogIndex, NodeId};
+
+use crate::admission::Admission;
+use crate::broker::Broker;
+use crate::controller::{ControllerClient, Registered, Registering};
+use crate::hosting::Reconciler;
+use crate::log_events::LogEvents;
+use crate::metrics::Metrics;
+use crate::options::BrokerOptions;
+use crate::producer_ids::ProducerIds;
+use crate::tasks::{Session, Tasks};
+
+/// Between two heartbeats while the broker waits to be unfenced.
+const UNFENCE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Heartbeats without being unfenced after which the start is given up.
+const UNFENCE_ATTEMPTS_MAX: u32 = 2_000;
+
+/// Why a broker does not come up. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "the log directory belongs to node {found_node} of cluster {found_cluster}, but the controller knows its disk as node \
+         {node} of cluster {cluster}: mount the right volume, or point the broker at its own cluster"
+    )]
+    ForeignDirectory {
+        found_cluster: ClusterId,
+        found_node: NodeId,
+        cluster: ClusterId,
+        node: NodeId,
+    },
+    #[error("the controller refused the registration: {0}")]
+    Refused(Error),
+    #[error("the controller does not unfence this broker; look for errors in its log")]
+    StillFenced,
+    #[error("storage.meta could not be written: {0}")]
+    Meta(#[from] StorageError),
+    #[error("the metadata feed ended before the broker was up")]
+    FeedEnded,
+}
+
+/// What a broker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub options: BrokerOptions,
+    pub log_dir: Arc<LogDir>,
+    /// The observer that `log_dir` was opened with.
+    pub events: Arc<LogEvents>,
+    pub feed: Feed,
+    pub controller: ControllerClient,
+    pub metrics: Metrics,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Broker {
+    /// Registers and returns when every partition led here is served.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
+        let Parts { options, log_dir, events, feed, controller, metrics, clock } = parts;
+        let meta = log_dir.meta();
+        let registered = register(&controller, &options, &meta).await?;
+        adopt(&log_dir, meta, registered)?;
+
+        let session = Session {
+            node_id: registered.node_id,
+            broker_epoch: registered.broker_epoch,
+            controller: controller.clone(),
+            feed: feed.clone(),
+        };
+        let reconciler = Reconciler {
+            node_id: registered.node_id,
+            log_dir: Arc::clone(&log_dir),
+            hosted: Arc::clone(&events.hosted),
+            settings: options.static_configs.clone(),
+        };
+        let tasks = Tasks::start(&session, reconciler, &options, &metrics, clock);
+        let registered_at = index_of(registered.broker_epoch);
+        tasks.wait_reconciled(registered_at).await.ok_or(StartError::FeedEnded)?;
+        unfence(&session, &tasks).await?;
+
+        Ok(Arc::new(Self {
+            node_id: registered.node_id,
+            broker_epoch: registered.broker_epoch,
+            hosted: Arc::clone(&events.hosted),
+            admission: Admission::new(
+                Arc::clone(&log_dir),
+                Arc::clone(&events),
+                options.room_patience,
+            ),
+            producer_ids: ProducerIds::default(),
+            options,
+            feed,
+            events,
+            controller,
+            metrics,
+            log_dir,
+            tasks,
+        }))
+    }
+}
+
+async fn register(
+    controller: &ControllerClient,
+    options: &BrokerOptions,
+    meta: &StorageMeta,
+) -> Result<Registered, StartError> {
+    let registering = Registering {
+        dir_id: meta.dir_id,
+        incarnation: options.incarnation,
+        cluster_id: meta.cluster_id,
+        node_id: meta.node_id,
+        endpoints: options.endpoints.clone(),
+        rack: options.rack.clone(),
+    };
+    controller.register(registering).await.map_err(StartError::Refused)
+}
+
+/// Writes the identity to an empty disk, and compares it on any other.
+fn adopt(log_dir: &LogDir, meta: StorageMeta, registered: Registered) -> Result<(), StartError> {
+    let Registered { cluster_id, node_id, .. } = registered;
+    match (meta.cluster_id, meta.node_id) {
+        (Some(found_cluster), Some(found_node)) => {
+            if (found_cluster, found_node) == (cluster_id, node_id) {
+                return Ok(());
+            }
+            Err(StartError::ForeignDirectory {
+                found_cluster,
+                found_node,
+                cluster: cluster_id,
+                node: node_id,
+            })
+        }
+        _ => Ok(log_dir.write_meta(StorageMeta {
+            cluster_id: Some(cluster_id),
+            node_id: Some(node_id),
+            dir_id: meta.dir_id,
+        })?),
+    }
+}
+
+async fn unfence(session: &Session, tasks: &Tasks) -> Result<(), StartError> {
+    for _ in 0..UNFENCE_ATTEMPTS_MAX {
+        let applied = *tasks.reconciled().borrow();
+        match session.heartbeat(applied).await {
+            Ok((false, index)) => {
+                tasks.wait_reconciled(index).await.ok_or(StartError::FeedEnded)?;
+                return Ok(());
+            }
+            Ok((true, _)) => {}
+            Err(error) if error.retriable => {}
+            Err(error) => return Err(StartError::Refused(error)),
+        }
+        tokio::time::sleep(UNFENCE_INTERVAL).await;
+    }
+    Err(StartError::StillFenced)
+}
+
+fn index_of(epoch: BrokerEpoch) -> LogIndex {
+    LogIndex(u64::try_from(epoch.0).unwrap_or(0))
+}
