@@ -22,7 +22,7 @@ check: ## Check form, lints, layers and docs; changes nothing.
 	cargo xtask layers
 	cargo xtask tidy
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 fix: ## Format, and apply the lints' own suggestions.
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
