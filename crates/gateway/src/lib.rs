@@ -1,3 +1,26 @@
 //! The gateway service: the public gRPC edge.
+//!
+//! It translates: requests in the public protocol to calls of the brokers ([`port::BrokerPort`]), of the controller, and to looks at
+//! the metadata image; what they answer back to the public protocol. It keeps no state of its own, so any
+//! number of gateways serve the same cluster.
+//!
+//! ```text
+//!  clients ─► rpc's stack ─► Producer ─► batches, by key ──────► BrokerPort::produce
+//!                            Consumer ─► records or batches ◄─── BrokerPort::fetch
+//!                            Admin ────► controller (changes), image (questions)
+//!                            health, reflection
+//! ```
 
+mod admin;
+mod consumer;
+mod metrics;
+mod partitioner;
 pub mod port;
+mod producer;
+mod service;
+mod shared;
+mod words;
+
+pub use metrics::Metrics;
+pub use service::{Gateway, GatewayHandle, GatewayOptions, StartError};
+pub use shared::Parts;

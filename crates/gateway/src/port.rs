@@ -1,4 +1,4 @@
-//! What the gateway needs of the brokers, as a trait: in one process it goes straight to the broker, in a cluster it is routed.
+//! What the gateway needs of the brokers, as a trait: in one process it leads straight to the broker, in a cluster it is routed.
 //!
 //! Everything here is checked already: topics have valid names, partitions, offsets and sizes are not negative, a batch is one
 //! whole batch by its header. What only the broker can know (does the topic exist, is the checksum right, is the offset in range) it
@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+
 use thalweg_rpc::Error;
 use thalweg_types::{
     Acks, IsolationLevel, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,

@@ -1,0 +1,74 @@
+//! The Admin service: changes go to the controller, questions are answered from the image.
+
+mod changes;
+mod describe;
+
+use std::sync::Arc;
+
+use thalweg_proto::admin::v1 as proto;
+use thalweg_rpc::deadline_of;
+use tonic::{Request, Response, Status};
+
+use crate::port::BrokerPort;
+use crate::shared::Shared;
+
+/// Topics in one call.
+const TOPICS_MAX: usize = 1_000;
+
+/// Implements `thalweg.admin.v1.Admin`.
+pub(crate) struct AdminService<B>(pub(crate) Arc<Shared<B>>);
+
+#[tonic::async_trait]
+impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
+    async fn create_topics(
+        &self,
+        request: Request<proto::CreateTopicsRequest>,
+    ) -> Result<Response<proto::CreateTopicsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let answer = changes::create_topics(&self.0, request.into_inner(), deadline).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_topics(
+        &self,
+        request: Request<proto::DeleteTopicsRequest>,
+    ) -> Result<Response<proto::DeleteTopicsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let answer = changes::delete_topics(&self.0, request.into_inner(), deadline).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn create_partitions(
+        &self,
+        request: Request<proto::CreatePartitionsRequest>,
+    ) -> Result<Response<proto::CreatePartitionsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let answer = changes::create_partitions(&self.0, request.into_inner(), deadline).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_topics(
+        &self,
+        request: Request<proto::ListTopicsRequest>,
+    ) -> Result<Response<proto::ListTopicsResponse>, Status> {
+        let image = self.0.feed.image();
+        Ok(Response::new(describe::list_topics(&image, &request.into_inner())?))
+    }
+
+    async fn describe_topics(
+        &self,
+        request: Request<proto::DescribeTopicsRequest>,
+    ) -> Result<Response<proto::DescribeTopicsResponse>, Status> {
+        let image = self.0.feed.image();
+        Ok(Response::new(describe::describe_topics(&image, &request.into_inner())?))
+    }
+
+    async fn describe_cluster(
+        &self,
+        request: Request<proto::DescribeClusterRequest>,
+    ) -> Result<Response<proto::DescribeClusterResponse>, Status> {
+        let controller_id = changes::active_controller(&self.0, deadline_of(&request)).await;
+        let image = self.0.feed.image();
+        Ok(Response::new(describe::describe_cluster(&image, controller_id)))
+    }
+}

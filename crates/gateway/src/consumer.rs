@@ -1,0 +1,49 @@
+//! The Consumer service: reading by position.
+
+mod decode;
+mod fetch;
+mod in_hand;
+mod offsets;
+mod stream;
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use thalweg_proto::consumer::v1 as proto;
+use thalweg_rpc::deadline_of;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::port::BrokerPort;
+use crate::shared::Shared;
+
+/// Implements `thalweg.consumer.v1.Consumer`.
+pub(crate) struct ConsumerService<B>(pub(crate) Arc<Shared<B>>);
+
+#[tonic::async_trait]
+impl<B: BrokerPort> proto::consumer_server::Consumer for ConsumerService<B> {
+    async fn fetch(
+        &self,
+        request: Request<proto::FetchRequest>,
+    ) -> Result<Response<proto::FetchResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(fetch::fetch(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    type FetchStreamStream = BoxStream<'static, Result<proto::FetchStreamResponse, Status>>;
+
+    async fn fetch_stream(
+        &self,
+        request: Request<Streaming<proto::FetchStreamRequest>>,
+    ) -> Result<Response<Self::FetchStreamStream>, Status> {
+        let deadline = deadline_of(&request);
+        let records = stream::records(Arc::clone(&self.0), request.into_inner(), deadline);
+        Ok(Response::new(records))
+    }
+
+    async fn list_offsets(
+        &self,
+        request: Request<proto::ListOffsetsRequest>,
+    ) -> Result<Response<proto::ListOffsetsResponse>, Status> {
+        Ok(Response::new(offsets::list(&self.0, request.into_inner()).await?))
+    }
+}
