@@ -11,9 +11,8 @@ use futures_util::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use thalweg_types::LogIndex;
-use tokio::sync::oneshot;
 
-use crate::kv::{AppliedState, Entries, KvError, KvHandle};
+use crate::kv::{AppliedState, Entries, KvError, KvHandle, PendingEntries};
 use crate::machine::{KvChange, Position, StateMachine};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
 use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -31,7 +30,7 @@ pub(crate) struct Applier<M> {
 
 /// A snapshot in the making. What it will contain is decided when it is asked for, not when it is written.
 pub(crate) struct SnapshotBuilder {
-    contents: Result<oneshot::Receiver<Result<(Entries, AppliedState), KvError>>, KvError>,
+    contents: Result<PendingEntries, KvError>,
     snapshots: Arc<SnapshotStore>,
 }
 

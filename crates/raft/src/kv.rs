@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub(crate) use guarded::{AppliedState, Digest, Entries, GuardedKv};
 pub use memory::MemoryKv;
 pub use sled_store::SledKv;
-pub(crate) use thread::{KvHandle, KvThread, start};
+pub(crate) use thread::{KvHandle, KvThread, PendingEntries, start};
 
 use crate::machine::KvChange;
 

@@ -16,6 +16,8 @@ mod machine;
 mod network;
 mod quorum;
 mod snapshot;
+#[cfg(test)]
+mod suite;
 mod types;
 
 pub use error::{ProposeError, ReadError, StartError};

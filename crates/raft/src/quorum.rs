@@ -6,6 +6,9 @@
 
 mod open;
 
+#[cfg(test)]
+pub(crate) use open::{Opened, open};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::metrics::WaitError;
 use openraft::{Config, Raft, RaftMetrics, ReadPolicy, SnapshotPolicy};
 use thalweg_env::fs::Fs;
 use thalweg_types::{DirId, LogIndex, NodeId};
@@ -42,6 +46,10 @@ const ELECTION_TIMEOUT_MS: std::ops::Range<u64> = 750..1500;
 
 /// A snapshot may be large and the link slow.
 const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
+
+/// How long a snapshot on request waits for one that is being built, and how often it then asks again.
+const SNAPSHOT_TRY_INTERVAL: Duration = Duration::from_millis(100);
+const SNAPSHOT_TRIES_MAX: u32 = 600;
 
 /// Purging costs a flush: not for a handful of entries.
 const PURGE_BATCH_ENTRIES: u64 = 256;
@@ -127,7 +135,7 @@ impl Quorum {
         let source =
             Member { node_id, peer: Peer { dir_id: options.dir_id, endpoint: String::new() } };
         let opening = options.clone();
-        let opened = tokio::task::spawn_blocking(move || open::open(&opening, machine))
+        let opened = tokio::task::spawn_blocking(move || self::open::open(&opening, machine))
             .await
             .map_err(|error| StartError::Engine(error.to_string()))??;
         let network = Network::new(NoPeers, source.clone());
@@ -349,19 +357,22 @@ impl<M: StateMachine> Engine for Raft<TypeConfig, Applier<M>> {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<LogIndex, ReadError>> {
         Box::pin(async move {
-            let stopped =
-                |error: &dyn std::fmt::Display| ReadError::Stopped { cause: error.to_string() };
-            let applied = self.metrics().borrow_watched().last_applied.map_or(0, |id| id.index);
-            self.trigger().snapshot().await.map_err(|error| stopped(&error))?;
-            let built = self
-                .wait(Some(Duration::from_millis(INSTALL_SNAPSHOT_TIMEOUT_MS)))
-                .metrics(
-                    |now| now.snapshot.is_some_and(|id| id.index >= applied),
-                    "snapshot on request",
-                )
-                .await
-                .map_err(|error| stopped(&error))?;
-            Ok(LogIndex(built.snapshot.map_or(0, |id| id.index)))
+            let failed = |cause: String| ReadError::Stopped { cause };
+            let wanted = self.metrics().borrow_watched().last_applied.map_or(0, |id| id.index);
+            for _ in 0..SNAPSHOT_TRIES_MAX {
+                // While an earlier snapshot is being built, the request is dropped.
+                self.trigger().snapshot().await.map_err(|error| failed(error.to_string()))?;
+                let built = self
+                    .wait(Some(SNAPSHOT_TRY_INTERVAL))
+                    .metrics(|now| now.snapshot.is_some_and(|id| id.index >= wanted), "snapshot")
+                    .await;
+                match built {
+                    Ok(now) => return Ok(LogIndex(now.snapshot.map_or(0, |id| id.index))),
+                    Err(WaitError::Timeout(..)) => {}
+                    Err(WaitError::ShuttingDown) => return Err(failed("shutting down".to_owned())),
+                }
+            }
+            Err(failed("no snapshot was built in time".to_owned()))
         })
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct KvThread {
     thread: JoinHandle<()>,
 }
 
+/// The entries as of a request, and how far they were brought.
+pub(crate) type PendingEntries = oneshot::Receiver<Result<(Entries, AppliedState), KvError>>;
+
 type Reply<T> = oneshot::Sender<Result<T, KvError>>;
 
 enum Job {
@@ -76,9 +79,7 @@ impl KvHandle {
     }
 
     /// Asks for everything as of now; the answer may be awaited later.
-    pub(crate) async fn request_entries(
-        &self,
-    ) -> Result<oneshot::Receiver<Result<(Entries, AppliedState), KvError>>, KvError> {
+    pub(crate) async fn request_entries(&self) -> Result<PendingEntries, KvError> {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Entries { reply }).await?;
         Ok(answer)

@@ -57,17 +57,14 @@ impl Files {
     /// Reads all files in `dir`, cuts a torn tail, and opens the last one. An empty directory becomes an empty log.
     pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Recovered, StartError> {
         let mut recovery = Recovery { fs: fs.as_ref(), dir, contents: None, segments: Vec::new() };
-        let mut bases = recovery.list()?;
-        let mut end = None;
-        while let Some(base) = bases.first().copied() {
-            bases.remove(0);
-            if let Some(scanned) = recovery.read(base, bases.first().copied())? {
-                end = Some(scanned);
-            }
+        let bases = recovery.list()?;
+        let mut tail = None;
+        for (number, base) in bases.iter().enumerate() {
+            tail = recovery.read(*base, bases.get(number + 1).copied())?;
         }
         let Recovery { contents, segments, .. } = recovery;
         let contents = contents.unwrap_or_default();
-        let Some((active, end)) = end else {
+        let Some(Tail { file: active, position }) = tail else {
             let files = Self::create(fs, dir, Vec::new(), 0, &Summary::default())
                 .map_err(StartError::io("create the first log file in", dir))?;
             return Ok(Recovered { files, contents });
@@ -84,8 +81,8 @@ impl Files {
             dir: dir.to_owned(),
             segments,
             active,
-            position: end.position,
-            durable_position: end.position,
+            position,
+            durable_position: position,
         };
         Ok(Recovered { files, contents })
     }
@@ -157,6 +154,12 @@ impl Files {
 
 // ---- Recovery -----------------------------------------------------------------------------------------------------------------
 
+/// The file to go on in, and where its frames end.
+struct Tail {
+    file: Arc<dyn File>,
+    position: u64,
+}
+
 struct Recovery<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
@@ -174,11 +177,7 @@ impl Recovery<'_> {
     }
 
     /// Reads one file. `None` when it was begun but never used, and is removed.
-    fn read(
-        &mut self,
-        base: u64,
-        next: Option<u64>,
-    ) -> Result<Option<(Arc<dyn File>, ScanEnd)>, StartError> {
+    fn read(&mut self, base: u64, next: Option<u64>) -> Result<Option<Tail>, StartError> {
         let path = path_of(self.dir, base);
         let file =
             self.fs.open(&path, OpenMode::ReadWrite).map_err(StartError::io("open", &path))?;
@@ -213,7 +212,7 @@ impl Recovery<'_> {
         path: &Path,
         file: Arc<dyn File>,
         end: ScanEnd,
-    ) -> Result<Option<(Arc<dyn File>, ScanEnd)>, StartError> {
+    ) -> Result<Option<Tail>, StartError> {
         let damaged =
             |cause: &str| Err(corrupt(self.dir, base, end.position - base, cause.to_owned()));
         if end.verdict == Verdict::Corrupt {
@@ -233,14 +232,14 @@ impl Recovery<'_> {
             let path = path_of(self.dir, previous.base_position);
             let file =
                 self.fs.open(&path, OpenMode::ReadWrite).map_err(StartError::io("open", &path))?;
-            return Ok(Some((file, end)));
+            return Ok(Some(Tail { file, position: end.position }));
         }
         if end.verdict == Verdict::Torn {
             tracing::warn!(file = %path.display(), position = end.position - base, "cutting a torn tail off the Raft log");
             file.set_len(end.position - base).map_err(StartError::io("cut", path))?;
             file.sync_all().map_err(StartError::io("flush", path))?;
         }
-        Ok(Some((file, end)))
+        Ok(Some(Tail { file, position: end.position }))
     }
 
     /// Repeats what one frame says; the error says why it cannot be.

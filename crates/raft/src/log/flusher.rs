@@ -145,7 +145,7 @@ impl Flusher {
             None => self.write(&group).map_err(|error| self.fail(error)),
         };
         for job in group {
-            (job.done)(result.as_ref().copied().map_err(|error| refusal(error)));
+            (job.done)(result.as_ref().copied().map_err(refusal));
         }
     }
 
