@@ -1,1 +1,21 @@
 //! The controller service: the cluster's single source of truth.
+//!
+//! ```text
+//!  gRPC call ─► server ─► active task ─► metadata core decides on the latest image
+//!                            │                       │ facts
+//!                            │                       ▼
+//!                            │            quorum: commit ─► machine: apply ─► image, history ─► watchers
+//!                            └◄──────── answer, after both
+//! ```
+//!
+//! One task decides, one decision at a time, always on the image that holds everything decided before. The quorum makes decisions
+//! durable; applying them is the same code that every watching node runs. Nothing is answered before it is committed and applied.
+
+mod error;
+mod history;
+mod machine;
+mod server;
+mod service;
+mod task;
+
+pub use service::{Controller, ControllerOptions, Handle, StartError};

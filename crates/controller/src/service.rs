@@ -1,0 +1,128 @@
+//! The service: starting it, its handle, stopping it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_env::Random;
+use thalweg_env::fs::Fs;
+use thalweg_metadata_core::{Image, Policy, StaticConfigs};
+use thalweg_metadata_feed::Feed;
+use thalweg_proto::internal::controller::v1::controller_server::ControllerServer;
+use thalweg_raft::{Quorum, QuorumOptions};
+use thalweg_types::{ClusterId, NodeId};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::CallError;
+use crate::machine::Machine;
+use crate::server::Server;
+use crate::task::{Active, Calls};
+
+/// Largest request that is read: many topics with manual assignments.
+const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long a shutdown waits for the decision under way.
+const LAST_DECISION_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Id of the only voter of a quorum of one, in the quorum's own id space.
+const SINGLE_VOTER: NodeId = NodeId(1);
+
+/// Namespace of [`Controller::start`].
+#[derive(Debug)]
+pub struct Controller;
+
+/// What a controller needs.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// Home of the quorum's log and store.
+    pub quorum: QuorumOptions,
+    /// For identities and placement.
+    pub random: Arc<dyn Random>,
+    /// Defaults of topics and brokers, from the settings.
+    pub configs: StaticConfigs,
+}
+
+impl ControllerOptions {
+    /// A quorum of one in `dir`.
+    pub fn new(dir: impl Into<PathBuf>, fs: Arc<dyn Fs>, random: Arc<dyn Random>) -> Self {
+        let quorum = QuorumOptions::new(dir, fs, SINGLE_VOTER);
+        Self { quorum, random, configs: StaticConfigs::default() }
+    }
+}
+
+/// The controller did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Quorum(#[from] thalweg_raft::StartError),
+    #[error("the controller could not take up work: {0}")]
+    Activation(String),
+}
+
+/// A running controller. Dropping it stops it without waiting.
+pub struct Handle {
+    server: Server,
+    quorum: Arc<Quorum>,
+    stopping: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Controller {
+    /// Starts the quorum and takes up work; a new directory becomes a new cluster. Returns when calls can be served.
+    pub async fn start(options: ControllerOptions) -> Result<Handle, StartError> {
+        let (machine, state) = Machine::new();
+        let quorum = Arc::new(Quorum::start(options.quorum, machine).await?);
+        let policy = Arc::new(Policy { settings: options.configs });
+        let (calls, active) = Active::new(
+            Arc::clone(&quorum),
+            state.clone(),
+            Arc::clone(&options.random),
+            Arc::clone(&policy),
+        );
+        let (stopping, stop) = watch::channel(false);
+        let task = tokio::spawn(active.run(stop.clone()));
+        if let Err(error) = take_up_work(&calls).await {
+            task.abort();
+            quorum.shutdown().await;
+            return Err(StartError::Activation(error.to_string()));
+        }
+        let server = Server::new(calls, Arc::clone(&quorum), state, options.random, policy, stop);
+        Ok(Handle { server, quorum, stopping, task })
+    }
+}
+
+/// The first call makes the task find out where it stands, and make the cluster if there is none.
+async fn take_up_work(calls: &Calls) -> Result<(), CallError> {
+    let nothing =
+        |_: &Image| Ok(thalweg_metadata_core::Decision { records: Vec::new(), response: () });
+    calls.decide(nothing).await.map(|_| ())
+}
+
+impl Handle {
+    /// The gRPC service `thalweg.internal.controller.v1.Controller`.
+    pub fn service(&self) -> ControllerServer<Server> {
+        ControllerServer::new(self.server.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
+    }
+
+    /// The applied state of this very node, without a stream in between.
+    pub fn feed(&self) -> Feed {
+        self.server.feed()
+    }
+
+    /// The cluster this controller belongs to.
+    pub fn cluster_id(&self) -> ClusterId {
+        self.feed().image().cluster_id().unwrap_or_default()
+    }
+
+    /// Ends the watchers' streams, refuses further calls, lets the decision under way finish, and closes the quorum's files.
+    pub async fn shutdown(self) {
+        let Self { server, quorum, stopping, mut task } = self;
+        stopping.send_replace(true);
+        drop(server);
+        if tokio::time::timeout(LAST_DECISION_TIME_MAX, &mut task).await.is_err() {
+            tracing::warn!("the last decision was not committed in time; its outcome is unknown");
+        }
+        quorum.shutdown().await;
+    }
+}
