@@ -176,6 +176,14 @@ pub fn create_dir_all(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     fs.sync_dir(parent.unwrap_or_else(|| Path::new(".")))
 }
 
+/// Removes a file, or does nothing when there is none.
+pub fn remove_file_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match fs.remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Removes a directory and everything in it. Not durable until the parent is synced.
 pub fn remove_dir_all(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     for entry in fs.list(path)? {

@@ -1,0 +1,290 @@
+//! Opening a log dir: what the segments hold, then what the journal holds beyond them.
+//!
+//! The order matters. The mark of a clean stop is read and durably removed before any log is opened, so that it can never lie later.
+//! Logs are brought to what their checkpoint and segments show; then the journal's entries are replayed above that; and before
+//! anybody sees the result, all of it is durable. Everything is decided by content (offsets, epochs, checksums): the checkpoint only
+//! says where looking may begin.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use thalweg_env::fs::{self, DirLock, EntryKind as FsEntry, Fs};
+use thalweg_record::BatchHeader;
+use thalweg_types::{DirId, Offset, Timestamp, TopicIdPartition, TopicPartition, Uuid};
+
+use super::{Inner, LogDirOptions, Shared, Suspect};
+use crate::checkpoint::{self, LogCheckpoint};
+use crate::error::OpenError;
+use crate::journal::{self, EntryKind, FoundEntry, Journal, JournalLimits};
+use crate::layout::{self, StorageMeta};
+use crate::log::Log;
+use crate::tail::TailBudget;
+
+mod folder;
+
+/// The checkpoint of a dir with very many logs; larger is damage.
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+
+/// Sets a log's jitter apart from others'.
+pub(super) fn jitter_seed(id: TopicIdPartition) -> u64 {
+    let bytes = id.topic_id.0.as_bytes();
+    let half = u64::from_be_bytes(bytes[8..].try_into().expect("half of 16 bytes"));
+    half ^ u64::from(id.partition.0.cast_unsigned())
+}
+
+pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), OpenError> {
+    let fs = Arc::clone(&options.fs);
+    let path = options.path.clone();
+    let at = |operation| {
+        let path = path.clone();
+        move |source| OpenError::Io { path, operation, source }
+    };
+    fs::create_dir_all(&*fs, &path).map_err(at("create"))?;
+    let lock = fs.lock_dir(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => OpenError::InUse { path: path.clone() },
+        _ => at("lock")(source),
+    })?;
+    let meta = open_meta(&*fs, &options)?;
+    let was_clean = take_clean_mark(&*fs, &path, meta).map_err(at("read the clean-shutdown mark"))?;
+    let checkpoints = read_checkpoint(&*fs, &path).map_err(at("read the checkpoint"))?;
+    let position_min = checkpoints.values().map(|log| log.covered_position).max().unwrap_or(0);
+
+    let shared = Arc::new(shared(&options));
+    let mut replay = Replay { shared, checkpoints, was_clean, logs: HashMap::new(), suspects: Vec::new() };
+    let trash = replay.open_folders().map_err(at("list"))?;
+
+    let journal_dir = path.join(layout::JOURNAL_DIR);
+    fs::create_dir_all(&*fs, &journal_dir).map_err(at("create the journal"))?;
+    let found = journal::scan(&*fs, &journal_dir, position_min, |entry| {
+        replay.apply(entry);
+        Ok(())
+    })?;
+    let limits = JournalLimits {
+        file_bytes: options.journal_file_bytes,
+        bytes_max: options.journal_bytes_max,
+    };
+    let journal =
+        Journal::start(fs, journal_dir, limits, found).map_err(at("start the journal"))?;
+    let Replay { shared, logs, suspects, .. } = replay;
+    for log in logs.values() {
+        log.recovered();
+    }
+    shared.journal.set(journal).expect("a new dir has no journal yet");
+    let inner = Inner {
+        shared,
+        logs: RwLock::new(logs.into_iter().map(|(id, log)| (id, Arc::new(log))).collect()),
+        folders: Mutex::new(()),
+        suspects,
+        was_clean,
+        meta: Mutex::new(meta),
+        flushing: Mutex::new(()),
+        writing: Mutex::new(()),
+        trash: Mutex::new(trash),
+    };
+    Ok((inner, lock))
+}
+
+fn shared(options: &LogDirOptions) -> Shared {
+    Shared {
+        path: options.path.clone(),
+        fs: Arc::clone(&options.fs),
+        clock: Arc::clone(&options.clock),
+        observer: Arc::clone(&options.observer),
+        journal: OnceLock::new(),
+        tail_budget: TailBudget::default(),
+        tail_bytes_max: options.tail_bytes_max,
+        evict_below: AtomicU64::new(0),
+        failed: OnceLock::new(),
+        failure_reported: AtomicBool::new(false),
+        room_wanted: AtomicBool::new(false),
+        doomed: Mutex::new(Vec::new()),
+        flush_wanted: AtomicBool::new(false),
+        write_wanted: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        signal: Mutex::new(()),
+        flusher: Condvar::new(),
+        writer: Condvar::new(),
+    }
+}
+
+/// Reads `storage.meta`, or gives a new dir its identity. A dir that holds partitions but no `storage.meta` is somebody's data with a
+/// piece missing, not a new dir.
+fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenError> {
+    let path = options.path.join(layout::STORAGE_META);
+    let at = |operation| {
+        let path = path.clone();
+        move |source| OpenError::Io { path, operation, source }
+    };
+    let corrupt = |reason: &str| OpenError::Corrupt { path: path.clone(), reason: reason.to_owned() };
+    if let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX).map_err(at("read"))? {
+        let text = String::from_utf8(text).map_err(|_| corrupt("not text"))?;
+        return StorageMeta::from_text(&text).ok_or_else(|| corrupt("damaged"));
+    }
+    let used = fs.list(&options.path).map_err(at("list"))?.into_iter().any(|entry| {
+        entry.kind == FsEntry::Directory && layout::parse_folder(&entry.name).is_some()
+    });
+    if used {
+        return Err(corrupt("missing from a directory that holds partitions"));
+    }
+    let dir_id = DirId(Uuid::from_random_bits(options.random.next_u128()));
+    let meta = StorageMeta { cluster_id: None, node_id: None, dir_id };
+    fs::replace_whole(fs, &path, meta.to_text().as_bytes()).map_err(at("write"))?;
+    Ok(meta)
+}
+
+/// Whether the mark of a clean stop is there and of this dir. It is durably gone on return (R13).
+fn take_clean_mark(fs: &dyn Fs, dir: &Path, meta: StorageMeta) -> io::Result<bool> {
+    let path = dir.join(layout::CLEAN_SHUTDOWN);
+    let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX)? else { return Ok(false) };
+    fs.remove_file(&path)?;
+    fs.sync_dir(dir)?;
+    let expected = layout::with_checksum(format!("directory.id={}\n", meta.dir_id));
+    Ok(text == expected.as_bytes())
+}
+
+fn read_checkpoint(
+    fs: &dyn Fs,
+    dir: &Path,
+) -> io::Result<HashMap<TopicIdPartition, LogCheckpoint>> {
+    let path = dir.join(layout::CHECKPOINT);
+    let Some(bytes) = fs::read_whole(fs, &path, CHECKPOINT_BYTES_MAX)? else {
+        return Ok(HashMap::new());
+    };
+    let logs = checkpoint::decode(&bytes).unwrap_or_else(|| {
+        tracing::warn!(path = %path.display(), "the checkpoint is damaged: all logs are scanned");
+        Vec::new()
+    });
+    Ok(logs.into_iter().map(|log| (log.id, log)).collect())
+}
+
+/// The state of a dir that is being put together.
+struct Replay {
+    shared: Arc<Shared>,
+    checkpoints: HashMap<TopicIdPartition, LogCheckpoint>,
+    was_clean: bool,
+    logs: HashMap<TopicIdPartition, Log>,
+    suspects: Vec<Suspect>,
+}
+
+impl Replay {
+    /// Opens every partition's folder. Returns the folders of deleted ones.
+    fn open_folders(&mut self) -> io::Result<Vec<PathBuf>> {
+        let mut trash = Vec::new();
+        let dir = self.shared.path.clone();
+        for entry in self.shared.fs.list(&dir)? {
+            if entry.kind != FsEntry::Directory {
+                continue;
+            }
+            let path = dir.join(&entry.name);
+            if entry.name.ends_with(layout::DELETED_FOLDER_SUFFIX) {
+                trash.push(path);
+            } else if let Some(name) = layout::parse_folder(&entry.name) {
+                self.open_folder(name, path)?;
+            }
+        }
+        Ok(trash)
+    }
+
+    fn open_folder(&mut self, name: TopicPartition, path: PathBuf) -> io::Result<()> {
+        let opened = folder::open(&self.shared, &self.checkpoints, &name, &path, self.was_clean);
+        match opened {
+            Ok(Some(log)) => match self.logs.get(&log.id()) {
+                None => {
+                    self.logs.insert(log.id(), log);
+                }
+                Some(other) => {
+                    let reason = format!("{} has the same topic id", other.topic_partition());
+                    self.set_aside(name, Some(log.id()), reason);
+                }
+            },
+            Ok(None) => {}
+            Err(folder::FolderError::Damaged { id, reason }) => self.set_aside(name, id, reason),
+            Err(folder::FolderError::Io(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, name: TopicPartition, id: Option<TopicIdPartition>, reason: String) {
+        tracing::error!(partition = %name, %reason, "a damaged partition is not served");
+        self.suspects.push(Suspect { name, id, reason });
+    }
+
+    /// Applies a journal entry to its log, unless the log's folder has it.
+    fn apply(&mut self, found: &FoundEntry<'_>) {
+        let id = found.entry.id;
+        let Some(log) = self.logs.get(&id) else {
+            // Deleted since, or set aside.
+            return;
+        };
+        if found.position < log.covered_position() {
+            return;
+        }
+        if found.entry.kind == EntryKind::Deleted {
+            // The deletion did not get as far as the folder's name. What was journaled before it is void all the same.
+            self.reopen(id, found.end_position);
+            return;
+        }
+        if let Err(reason) = replay_entry(log, found, self.shared.clock.now())
+            && let Some(log) = self.logs.remove(&id)
+        {
+            log.forget();
+            self.set_aside(log.topic_partition().clone(), Some(id), reason);
+        }
+    }
+
+    fn reopen(&mut self, id: TopicIdPartition, end_position: u64) {
+        let Some(log) = self.logs.remove(&id) else { return };
+        log.forget();
+        let (name, path) = (log.topic_partition().clone(), log.folder().to_owned());
+        if let Err(error) = self.open_folder(name.clone(), path) {
+            self.set_aside(name, Some(id), error.to_string());
+        }
+        if let Some(log) = self.logs.get(&id) {
+            log.note_replayed(end_position, end_position);
+        }
+    }
+}
+
+/// Brings one entry's effect into a log. An error says what contradicts the log.
+fn replay_entry(log: &Log, found: &FoundEntry<'_>, now: Timestamp) -> Result<(), String> {
+    let (position, end_position) = (found.position, found.end_position);
+    let offsets = log.offsets();
+    let log_end = offsets.log_end();
+    match found.entry.kind {
+        EntryKind::Batch { rolled, batch, .. } => {
+            let header = BatchHeader::parse(batch).map_err(|error| error.to_string())?;
+            if header.next_offset() <= log_end {
+                log.note_replayed(position, end_position);
+                return Ok(());
+            }
+            // A buffer of its own: a slice would keep a whole read of the journal in memory.
+            let bytes = bytes::Bytes::copy_from_slice(&found.frame.attachment);
+            log.reappend(bytes, &header, rolled, position, end_position, now)
+                .map_err(|error| format!("the journal has a batch at {}: {error}", header.base_offset))
+        }
+        EntryKind::EpochStart { epoch, start_offset } => {
+            // Below the log end, the batches themselves have told.
+            if start_offset == log_end && epoch > log.leader_epoch() {
+                log.replay_epoch(epoch);
+            }
+            log.note_replayed(position, end_position);
+            Ok(())
+        }
+        EntryKind::LogStart { to } => {
+            log.replay_log_start(to);
+            log.note_replayed(position, end_position);
+            Ok(())
+        }
+        EntryKind::Cut { to } => Err(format!("the journal says it was cut at {to}")),
+        EntryKind::Deleted => Ok(()),
+    }
+}
+
+/// The offset part of names like `00000000000000000042.log` in a folder.
+fn offsets_of(names: &[String], extension: &str) -> Vec<Offset> {
+    names.iter().filter_map(|name| layout::parse_file_name(name, extension)).collect()
+}

@@ -1,0 +1,430 @@
+//! Opening one partition's folder: its segments, as far as they are whole.
+//!
+//! With a checkpoint, everything up to it is taken as it says and only newer batches are read; without one, every batch of every
+//! segment is. Newer batches that are whole and follow on are kept; the first that does not ends the log, and if the checkpoint did not
+//! reach beyond it, the rest of the file is the torn end of a write and is cut. Cutting loses nothing: the journal has it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thalweg_env::fs::{self, EntryKind as FsEntry};
+use thalweg_log_core::{
+    EpochIndex, IndexEntry, LogConfig, PartitionLog, ProducerStates, RecoveredLog, SegmentFacts,
+    TimeIndexEntry,
+};
+use thalweg_record::{BatchHeader, HEADER_BYTES, verify_crc};
+use thalweg_types::{LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+
+use super::super::Shared;
+use super::{jitter_seed, offsets_of};
+use crate::checkpoint::{LogCheckpoint, ProducersAt};
+use crate::error::ReadError;
+use crate::layout;
+use crate::log::{Log, LogParts, checkpoint_of, without_checksum};
+use crate::segment::{Patience, Segment, Window};
+
+/// Producer snapshots larger than this are damage.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub(super) enum FolderError {
+    /// What is in the folder contradicts itself or the checkpoint.
+    Damaged { id: Option<TopicIdPartition>, reason: String },
+    Io(io::Error),
+}
+
+impl From<io::Error> for FolderError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl FolderError {
+    fn damaged(id: TopicIdPartition, reason: impl Into<String>) -> Self {
+        Self::Damaged { id: Some(id), reason: reason.into() }
+    }
+}
+
+/// Opens a folder; `None` for one whose creation was cut short and that is removed.
+pub(super) fn open(
+    shared: &Arc<Shared>,
+    checkpoints: &HashMap<TopicIdPartition, LogCheckpoint>,
+    name: &TopicPartition,
+    path: &Path,
+    was_clean: bool,
+) -> Result<Option<Log>, FolderError> {
+    let names = list_files(shared, path)?;
+    let bases = offsets_of(&names, "log");
+    let Some(id) = read_id(shared, name, path, !bases.is_empty())? else {
+        fs::remove_dir_all(&*shared.fs, path)?;
+        return Ok(None);
+    };
+    let checkpoint = checkpoints.get(&id);
+    let mut opening = Opening {
+        shared,
+        id,
+        path: path.to_owned(),
+        config: LogConfig::default(),
+        was_clean,
+        found: Found::new(checkpoint),
+        segments: BTreeMap::new(),
+    };
+    let snapshots = offsets_of(&names, "snapshot");
+    let scan_from = opening.take_closed(&bases, checkpoint)?;
+    opening.restore_producers(checkpoint, &snapshots)?;
+    for (at, base_offset) in scan_from.iter().enumerate() {
+        opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
+    }
+    opening.require_checkpointed(checkpoint)?;
+    Ok(Some(opening.finish(name.clone(), checkpoint, snapshots)))
+}
+
+/// The folder's file names; leftovers of deletions and replacements are removed.
+fn list_files(shared: &Shared, path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in shared.fs.list(path)? {
+        if entry.kind != FsEntry::File {
+            continue;
+        }
+        if entry.name.ends_with(".deleted") || entry.name.ends_with(".tmp") {
+            shared.fs.remove_file(&path.join(&entry.name))?;
+        } else {
+            names.push(entry.name);
+        }
+    }
+    Ok(names)
+}
+
+/// The partition's identity; `None` when a creation was cut short before it was written.
+fn read_id(
+    shared: &Shared,
+    name: &TopicPartition,
+    path: &Path,
+    has_segments: bool,
+) -> Result<Option<TopicIdPartition>, FolderError> {
+    let path = path.join(layout::PARTITION_METADATA);
+    let bytes = fs::read_whole(&*shared.fs, &path, layout::TEXT_BYTES_MAX)?.unwrap_or_default();
+    let topic_id = String::from_utf8(bytes).ok().and_then(|t| layout::parse_partition_metadata(&t));
+    match topic_id {
+        Some(topic_id) => Ok(Some(TopicIdPartition { topic_id, partition: name.partition })),
+        None if has_segments => Err(FolderError::Damaged {
+            id: None,
+            reason: "partition.metadata is missing or damaged".to_owned(),
+        }),
+        None => Ok(None),
+    }
+}
+
+/// A folder being opened.
+struct Opening<'a> {
+    shared: &'a Arc<Shared>,
+    id: TopicIdPartition,
+    path: PathBuf,
+    config: LogConfig,
+    was_clean: bool,
+    found: Found,
+    segments: BTreeMap<Offset, Arc<Segment>>,
+}
+
+/// What the folder shows so far.
+struct Found {
+    facts: Vec<SegmentFacts>,
+    epochs: EpochIndex,
+    producers: ProducerStates,
+}
+
+impl Found {
+    fn new(checkpoint: Option<&LogCheckpoint>) -> Self {
+        Self {
+            facts: Vec::new(),
+            epochs: checkpoint.map_or_else(EpochIndex::default, |c| c.epochs.clone()),
+            producers: ProducerStates::default(),
+        }
+    }
+
+    fn log_end(&self) -> Option<Offset> {
+        self.facts.last().map(|facts| facts.next_offset)
+    }
+}
+
+impl Opening<'_> {
+    /// Takes the segments before the checkpoint's as they are and returns the bases of those to look into.
+    fn take_closed(
+        &mut self,
+        bases: &[Offset],
+        checkpoint: Option<&LogCheckpoint>,
+    ) -> Result<Vec<Offset>, FolderError> {
+        let Some(checkpoint) = checkpoint else { return Ok(bases.to_vec()) };
+        let active = &checkpoint.active;
+        let (closed, scan) = bases.split_at(bases.partition_point(|b| *b < active.base_offset));
+        if active.size_bytes > 0 && scan.first() != Some(&active.base_offset) {
+            let reason = format!("segment {} is missing", active.base_offset);
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        for (at, base_offset) in closed.iter().enumerate() {
+            let next_offset = closed.get(at + 1).copied().unwrap_or(active.base_offset);
+            let segment = self.add_segment(*base_offset)?;
+            if next_offset <= checkpoint.log_start {
+                // Retention had given it up before the checkpoint; its removal was not durable.
+                self.segments.remove(base_offset);
+                for path in segment.mark_deleted()? {
+                    self.shared.fs.remove_file(&path)?;
+                }
+                continue;
+            }
+            self.found.facts.push(self.closed_facts(&segment, next_offset));
+        }
+        if scan.is_empty() {
+            self.found.facts.push(*active);
+        }
+        Ok(scan.to_vec())
+    }
+
+    fn add_segment(&mut self, base_offset: Offset) -> io::Result<Arc<Segment>> {
+        let fs = Arc::clone(&self.shared.fs);
+        let segment = Segment::new(fs, self.path.clone(), base_offset, 0);
+        segment.set_written_bytes(segment.log_file()?.len()?);
+        segment.close();
+        let segment = Arc::new(segment);
+        self.segments.insert(base_offset, Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// A closed segment was synced before the next one was begun, so its size and the end of its time index say enough.
+    fn closed_facts(&self, segment: &Segment, next_offset: Offset) -> SegmentFacts {
+        let base_offset = segment.base_offset;
+        let newest = segment.last_indexed_time().map(|entry| {
+            (entry.timestamp, Offset(base_offset.0 + i64::from(entry.relative_offset)))
+        });
+        SegmentFacts {
+            next_offset,
+            size_bytes: segment.written_bytes(),
+            max_timestamp: newest,
+            ..SegmentFacts::empty_at(base_offset, self.shared.clock.now())
+        }
+    }
+
+    /// Reads the batches of a segment that the checkpoint does not cover, and cuts what does not belong.
+    fn scan_segment(
+        &mut self,
+        base_offset: Offset,
+        next_base: Option<Offset>,
+        checkpoint: Option<&LogCheckpoint>,
+    ) -> Result<(), FolderError> {
+        let segment = self.add_segment(base_offset)?;
+        let known = checkpoint.map(|c| c.active).filter(|active| active.base_offset == base_offset);
+        let start = known.unwrap_or_else(|| SegmentFacts::empty_at(base_offset, self.shared.clock.now()));
+        let file_bytes = segment.written_bytes();
+        if file_bytes < start.size_bytes {
+            let reason = format!(
+                "segment {base_offset} has {file_bytes} bytes, {} were durable",
+                start.size_bytes
+            );
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        if file_bytes == start.size_bytes && known.is_some() {
+            if !self.was_clean {
+                segment.check_indexes(&start).map_err(|e| FolderError::damaged(self.id, e.to_string()))?;
+            }
+            self.found.facts.push(start);
+            return Ok(());
+        }
+        if self.found.log_end().is_some_and(|end| end != base_offset) {
+            let reason = format!("segment {base_offset} does not follow on {:?}", self.found.log_end());
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        let mut scanned = self.read_batches(&segment, start)?;
+        if let Some(next) = next_base
+            && scanned.facts.next_offset != next
+        {
+            let reason = format!(
+                "segment {base_offset} is damaged at byte {} and others follow",
+                scanned.facts.size_bytes
+            );
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        if next_base.is_some() {
+            scanned.time_entries.extend(scanned.facts.index_time());
+        }
+        self.keep_scanned(&segment, start, &scanned)?;
+        self.found.facts.push(scanned.facts);
+        Ok(())
+    }
+
+    fn read_batches(&mut self, segment: &Segment, start: SegmentFacts) -> io::Result<Scanned> {
+        let file = segment.log_file()?;
+        let end = segment.written_bytes();
+        let mut window = Window::new(Patience::Wait);
+        let mut scanned = Scanned { facts: start, entries: Vec::new(), time_entries: Vec::new() };
+        let now = self.shared.clock.now();
+        while scanned.facts.size_bytes < end {
+            let position = scanned.facts.size_bytes;
+            let Some(header) = whole_batch(&mut window, &*file, position, end)? else { break };
+            let newest = self.found.epochs.latest().map_or(LeaderEpoch::NONE, |e| e.epoch);
+            if header.base_offset != scanned.facts.next_offset || header.leader_epoch < newest {
+                break;
+            }
+            if header.leader_epoch > newest {
+                self.found.epochs.assign(header.leader_epoch, header.base_offset);
+            }
+            self.found.producers.apply(&header, now);
+            let placement = scanned.facts.push(&header, &self.config, now);
+            scanned.entries.extend(placement.index_entry);
+            scanned.time_entries.extend(placement.time_index_entry);
+        }
+        Ok(scanned)
+    }
+
+    /// Cuts the file and its indexes to what was read, durably.
+    fn keep_scanned(
+        &self,
+        segment: &Segment,
+        start: SegmentFacts,
+        scanned: &Scanned,
+    ) -> io::Result<()> {
+        let file = segment.log_file()?;
+        if segment.written_bytes() > scanned.facts.size_bytes {
+            tracing::info!(
+                segment = %segment.path("log").display(),
+                bytes = segment.written_bytes() - scanned.facts.size_bytes,
+                "cutting the torn end of a write"
+            );
+            file.set_len(scanned.facts.size_bytes)?;
+        }
+        segment.set_written_bytes(start.size_bytes);
+        segment.check_indexes(&start).map_err(io::Error::other)?;
+        segment.cut_indexes(start.size_bytes, start.next_offset)?;
+        segment.set_written_bytes(scanned.facts.size_bytes);
+        segment.extend_indexes(&scanned.entries, &scanned.time_entries)?;
+        segment.sync_indexes()?;
+        // What was written but not synced by an earlier process counts as durable from now on.
+        file.sync_all()
+    }
+
+    fn require_checkpointed(&self, checkpoint: Option<&LogCheckpoint>) -> Result<(), FolderError> {
+        let (Some(checkpoint), Some(end)) = (checkpoint, self.found.log_end()) else { return Ok(()) };
+        if end < checkpoint.active.next_offset {
+            let reason =
+                format!("ends at {end}, was durable up to {}", checkpoint.active.next_offset);
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        Ok(())
+    }
+
+    /// Producer states at the checkpoint's log end: from its snapshot, else from an older one and the batches since.
+    fn restore_producers(
+        &mut self,
+        checkpoint: Option<&LogCheckpoint>,
+        snapshots: &[Offset],
+    ) -> Result<(), FolderError> {
+        let Some(checkpoint) = checkpoint else { return Ok(()) };
+        let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(()) };
+        let usable = snapshots.iter().rev().filter(|offset| **offset <= at);
+        let restored = usable.copied().find_map(|offset| self.read_snapshot(offset));
+        let (states, from) =
+            restored.unwrap_or_else(|| (ProducerStates::default(), Offset::ZERO));
+        self.found.producers = states;
+        if from < at {
+            tracing::warn!(id = %self.id, %from, to = %at, "reading batches for producer states");
+            self.replay_producers(from, at, checkpoint)
+                .map_err(|error| FolderError::damaged(self.id, error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn read_snapshot(&self, offset: Offset) -> Option<(ProducerStates, Offset)> {
+        let path = self.path.join(layout::file_name(offset, "snapshot"));
+        let bytes = fs::read_whole(&*self.shared.fs, &path, SNAPSHOT_BYTES_MAX).ok()??;
+        let (states, log_end) = ProducerStates::restore(without_checksum(&bytes)?).ok()?;
+        (log_end == offset).then_some((states, log_end))
+    }
+
+    fn replay_producers(
+        &mut self,
+        from: Offset,
+        to: Offset,
+        checkpoint: &LogCheckpoint,
+    ) -> Result<(), ReadError> {
+        let now = self.shared.clock.now();
+        let active = checkpoint.active;
+        let mut segments: Vec<_> = self.segments.values().cloned().collect();
+        if active.size_bytes > 0 {
+            let fs = Arc::clone(&self.shared.fs);
+            let path = self.path.clone();
+            segments.push(Arc::new(Segment::new(fs, path, active.base_offset, active.size_bytes)));
+        }
+        for segment in segments {
+            segment.walk_from(0, |located| {
+                let header = &located.header;
+                if header.base_offset >= from && header.next_offset() <= to {
+                    self.found.producers.apply(header, now);
+                }
+                false
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        name: TopicPartition,
+        checkpoint: Option<&LogCheckpoint>,
+        snapshots: Vec<Offset>,
+    ) -> Log {
+        let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
+        let recovered = RecoveredLog {
+            log_start: checkpoint.map_or(first, |c| c.log_start),
+            high_watermark: checkpoint.map_or(first, |c| c.high_watermark),
+            segments: self.found.facts,
+            epochs: self.found.epochs,
+            producers: self.found.producers,
+        };
+        let now = self.shared.clock.now();
+        let mut core =
+            PartitionLog::recover(recovered, self.config, jitter_seed(self.id), now);
+        if let Some(checkpoint) = checkpoint
+            && checkpoint.leader_epoch > core.leader_epoch()
+        {
+            core.begin_leader_epoch(checkpoint.leader_epoch).expect("newer than the log's");
+        }
+        let checkpoint = checkpoint
+            .cloned()
+            .unwrap_or_else(|| checkpoint_of(self.id, &core, 0, ProducersAt::Empty));
+        let parts = LogParts {
+            id: self.id,
+            name,
+            folder: self.path,
+            core,
+            segments: self.segments,
+            checkpoint,
+            snapshots,
+        };
+        Log::new(Arc::clone(self.shared), parts)
+    }
+}
+
+/// What reading a segment's batches gave.
+struct Scanned {
+    facts: SegmentFacts,
+    entries: Vec<IndexEntry>,
+    time_entries: Vec<TimeIndexEntry>,
+}
+
+/// The header of the batch at `position`, if it is whole and its checksum is right.
+fn whole_batch(
+    window: &mut Window,
+    file: &dyn fs::File,
+    position: u64,
+    end: u64,
+) -> io::Result<Option<BatchHeader>> {
+    let header = window.at(file, position, HEADER_BYTES, end)?.and_then(|b| BatchHeader::parse(b).ok());
+    let Some(header) = header else { return Ok(None) };
+    let size_bytes = header.size_bytes();
+    if position + size_bytes as u64 > end {
+        return Ok(None);
+    }
+    let bytes = window.at(file, position, size_bytes, end)?.unwrap_or_default();
+    Ok(verify_crc(bytes, &header).is_ok().then_some(header))
+}

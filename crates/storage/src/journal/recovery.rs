@@ -1,0 +1,237 @@
+//! Finding the journal's stream again: which files belong to it, in which order, and where it ends.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg_env::fs::{Fs, OpenMode};
+
+use super::entry::{self, Entry, FILE_HEADER, FREE_FILE, FileHeader};
+use super::{FILE_HEADER_BYTES, FileSlot, Generation};
+use crate::error::OpenError;
+use crate::frame::{self, Frame, ScanEnd, ScanOptions};
+
+/// Generation numbers are given out in blocks of this size, one block per life of the journal. After a power cut nobody knows which
+/// numbers the last life used: a header may have been lost while frames behind it survived. The next life's numbers are all new.
+const GENERATIONS_PER_LIFE: u64 = 1 << 24;
+
+/// What a scan found, and where the stream goes on.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(super) live: VecDeque<Generation>,
+    pub(super) dead: Vec<Generation>,
+    pub(super) free: Vec<FileSlot>,
+    pub(super) next_file_number: u64,
+    pub(super) next_generation: u64,
+    pub(super) next_base_position: u64,
+    /// The generation that the stream ends in, and where.
+    pub(super) previous: Option<u64>,
+    pub(super) previous_end: u64,
+}
+
+/// An entry of the stream, in order.
+#[derive(Debug)]
+pub(crate) struct FoundEntry<'a> {
+    pub(crate) position: u64,
+    pub(crate) end_position: u64,
+    pub(crate) entry: Entry<'a>,
+    /// The batch as a buffer of its own; empty for other entries.
+    pub(crate) frame: &'a Frame,
+}
+
+/// The files as their headers show them.
+#[derive(Debug, Default)]
+struct Files {
+    used: BTreeMap<u64, (Generation, FileHeader)>,
+    freed: BTreeSet<u64>,
+    free: Vec<FileSlot>,
+    /// Number of a file whose first bytes are neither a header, nor a free mark, nor empty.
+    unreadable: Option<u64>,
+    file_number_max: u64,
+    end_position_max: u64,
+}
+
+/// Reads the whole stream, handing each entry to `visit` in order. Refuses a stream that is damaged below what is known to have been
+/// durable. Every file whose entries were handed on is synced, so that they are durable on return.
+pub(crate) fn scan(
+    fs: &dyn Fs,
+    dir: &Path,
+    position_min: u64,
+    mut visit: impl FnMut(&FoundEntry<'_>) -> Result<(), OpenError>,
+) -> Result<Found, OpenError> {
+    let io_error = |operation| {
+        move |source| OpenError::Io { path: dir.to_owned(), operation, source }
+    };
+    let files = read_headers(fs, dir).map_err(io_error("reading journal files"))?;
+    let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), reason };
+    // A header lies in one sector, so a power cut leaves the old one or the new one: anything else is damage, and what the file held
+    // may have been the newest.
+    if let Some(number) = files.unreadable {
+        return Err(corrupt(format!("the header of journal file {number} is damaged")));
+    }
+    let chain = chain(&files);
+
+    // First where the stream ends, by what all of its files know; then what it says.
+    let mut ends = Vec::new();
+    let mut durable_position = 0;
+    for (at, (generation, header)) in chain.iter().enumerate() {
+        let end = chain.get(at + 1).map(|(_, next)| next.previous_end);
+        let options = scan_options(generation, end);
+        let found = frame::scan(&*generation.slot.file, options, &entry::is_named_batch, |_| {})
+            .map_err(io_error("scanning the journal"))?;
+        durable_position = durable_position.max(found.durable_position);
+        // A new life's first header claims that all before it is durable: what it found was synced first.
+        durable_position = durable_position.max(header.durable_position);
+        ends.push((found, end));
+    }
+    let kept = kept_generations(&ends, durable_position).map_err(corrupt)?;
+
+    let mut live = VecDeque::new();
+    for ((generation, _), (found, _)) in chain.iter().zip(&ends).take(kept) {
+        replay(generation, found, &mut visit, &io_error)?;
+        generation.slot.file.sync_data().map_err(io_error("syncing the journal"))?;
+        live.push_back(generation.clone());
+    }
+    let previous_end = kept.checked_sub(1).map_or(0, |last| ends[last].0.position);
+    let kept_numbers: BTreeSet<u64> = live.iter().map(|generation| generation.number).collect();
+    let newest = files.used.keys().chain(&files.freed).max().copied().unwrap_or(0);
+    let next_generation = (newest | (GENERATIONS_PER_LIFE - 1)) + 1;
+    let dead = files
+        .used
+        .into_values()
+        .map(|(generation, _)| generation)
+        .filter(|generation| !kept_numbers.contains(&generation.number))
+        .collect();
+    Ok(Found {
+        previous: live.back().map(|generation| generation.number),
+        live,
+        dead,
+        free: files.free,
+        next_file_number: files.file_number_max + 1,
+        next_generation,
+        next_base_position: files.end_position_max.max(position_min),
+        previous_end,
+    })
+}
+
+fn read_headers(fs: &dyn Fs, dir: &Path) -> io::Result<Files> {
+    let mut files = Files::default();
+    for found in fs.list(dir)? {
+        let Some(number) = found.name.strip_suffix(".journal").and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        files.file_number_max = files.file_number_max.max(number);
+        let file = fs.open(&dir.join(&found.name), OpenMode::ReadWrite)?;
+        let bytes = file.len()?;
+        if bytes < 2 * FILE_HEADER_BYTES {
+            // A creation that was cut short.
+            fs.remove_file(&dir.join(&found.name))?;
+            continue;
+        }
+        let mut start = [0; 512];
+        file.read_exact_at(&mut start, 0)?;
+        let slot = FileSlot { number, file: Arc::clone(&file), bytes };
+        files.classify(slot, &start);
+    }
+    Ok(files)
+}
+
+impl Files {
+    fn classify(&mut self, slot: FileSlot, start: &[u8; 512]) {
+        let header = frame::Header::parse(start);
+        let content = header.and_then(|h| {
+            let payload = start.get(frame::HEADER_BYTES..)?.get(..h.payload_bytes as usize)?;
+            (crc_fast::crc32_iscsi(payload) == h.payload_crc).then_some((h, payload))
+        });
+        match content {
+            Some((header, payload)) if header.kind == FILE_HEADER => {
+                let Some(decoded) = FileHeader::decode(payload, header.durable_position) else {
+                    self.unreadable = Some(slot.number);
+                    return;
+                };
+                let base_position = decoded.base_position;
+                self.end_position_max = self.end_position_max.max(base_position + slot.bytes);
+                let generation = Generation { number: header.generation, slot, base_position };
+                self.used.insert(header.generation, (generation, decoded));
+            }
+            Some((header, _)) if header.kind == FREE_FILE => {
+                self.freed.insert(header.generation);
+                self.free.push(slot);
+            }
+            _ if start.iter().all(|byte| *byte == 0) => self.free.push(slot),
+            _ => self.unreadable = Some(slot.number),
+        }
+    }
+}
+
+/// The generations of the stream, oldest first: from the newest back along "follows", until one that was freed.
+fn chain(files: &Files) -> Vec<(Generation, FileHeader)> {
+    let mut chain = VecDeque::new();
+    let mut next = files.used.keys().next_back().copied();
+    while let Some((generation, header)) = next.and_then(|number| files.used.get(&number)) {
+        chain.push_front((generation.clone(), *header));
+        next = header.previous_generation;
+    }
+    chain.into()
+}
+
+fn scan_options(generation: &Generation, end: Option<u64>) -> ScanOptions {
+    ScanOptions {
+        generation: generation.number,
+        base_position: generation.base_position,
+        start: generation.base_position + FILE_HEADER_BYTES,
+        end: end.unwrap_or(u64::MAX),
+        durable_position: 0,
+    }
+}
+
+/// How many generations, from the oldest, the stream consists of: up to and including the first that does not reach its recorded end.
+/// An error if anything was durable beyond that.
+fn kept_generations(
+    ends: &[(ScanEnd, Option<u64>)],
+    durable_position: u64,
+) -> Result<usize, String> {
+    for (at, (found, expected_end)) in ends.iter().enumerate() {
+        if *expected_end == Some(found.position) {
+            continue;
+        }
+        if durable_position > found.position {
+            return Err(format!(
+                "the journal is damaged at stream position {}, and was durable up to {durable_position}",
+                found.position
+            ));
+        }
+        return Ok(at + 1);
+    }
+    Ok(ends.len())
+}
+
+fn replay<E: Fn(io::Error) -> OpenError>(
+    generation: &Generation,
+    found: &ScanEnd,
+    visit: &mut impl FnMut(&FoundEntry<'_>) -> Result<(), OpenError>,
+    io_error: &impl Fn(&'static str) -> E,
+) -> Result<(), OpenError> {
+    let mut outcome = Ok(());
+    let mut unknown_kind = None;
+    let options = scan_options(generation, Some(found.position));
+    // Checked a moment ago; not twice.
+    frame::scan(&*generation.slot.file, options, &|_| true, |frame| {
+        if outcome.is_err() {
+            return;
+        }
+        match Entry::decode(&frame) {
+            Some(entry) => {
+                let (position, end_position) = (frame.header.position, frame.header.end_position());
+                outcome = visit(&FoundEntry { position, end_position, entry, frame: &frame });
+            }
+            None => unknown_kind = Some(frame.header.kind),
+        }
+    })
+    .map_err(io_error("reading the journal"))?;
+    if let Some(kind) = unknown_kind {
+        tracing::warn!(kind, "the journal holds entries of a kind this version does not know");
+    }
+    outcome
+}

@@ -1,0 +1,143 @@
+//! Giving up old records: retention, DeleteRecords, deletion of the whole log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use thalweg_types::{Offset, Timestamp};
+
+use super::write_behind::WriteBehindError;
+use super::{Log, State};
+use crate::error::{AppendError, StorageError};
+use crate::journal::EntryKind;
+
+/// What retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retained {
+    pub segments_deleted: usize,
+    /// Producers forgotten because they were not heard of for `producer.id.expiration.ms`.
+    pub producers_expired: usize,
+}
+
+impl Log {
+    /// Deletes the segments that retention no longer keeps. May wait for the disk. Their files go after the next checkpoint.
+    pub fn apply_retention(&self, now: Timestamp) -> Result<Retained, StorageError> {
+        self.usable()?;
+        let mut files = self.files.lock();
+        let mut done = Retained::default();
+        {
+            let mut state = self.state.lock();
+            done.producers_expired = state.core.expire_producers(now);
+            if state.core.plan_retention(now).is_empty() {
+                return Ok(done);
+            }
+        }
+        // Files are deleted and begun at the end of what is written, so that has to be everything.
+        self.write_behind_holding(&mut files).map_err(storage_error)?;
+        let mut state = self.state.lock();
+        let plan = state.core.plan_retention(now);
+        if plan.roll_active {
+            if state.tail.unwritten().next().is_some() {
+                // Somebody appended in between: not so old after all, or next time.
+                return Ok(done);
+            }
+            self.begin_empty_segment(&mut state)?;
+        }
+        let Some(last) = plan.delete.last() else { return Ok(done) };
+        let after_last = Offset(last.base_offset.0 + 1);
+        let before = state.core.offsets().log_start();
+        state.core.apply_retention(&plan, now);
+        let to = state.core.offsets().log_start();
+        if to > before {
+            let end_offset = state.core.offsets().log_end();
+            self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, false)
+                .map_err(append_error)?;
+        }
+        let kept = state.segments.split_off(&after_last);
+        let doomed = std::mem::replace(&mut state.segments, kept);
+        state.tail.evict_below_offset(to, &self.shared.tail_budget);
+        drop(state);
+        done.segments_deleted = doomed.len();
+        self.shared.doom(self.id, doomed.into_values());
+        Ok(done)
+    }
+
+    /// Moves the log start (Kafka's DeleteRecords); [`Offset::NONE`] asks for everything that is committed. Journaled; the segments below
+    /// go with the next retention. Returns the new log start.
+    pub fn delete_records(&self, to: Offset) -> Result<Offset, StorageError> {
+        self.usable()?;
+        let mut state = self.state.lock();
+        let to = state.core.decide_log_start(to)?;
+        if to > state.core.offsets().log_start() {
+            let end_offset = state.core.offsets().log_end();
+            self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, true)
+                .map_err(append_error)?;
+            state.core.move_log_start(to);
+        }
+        Ok(to)
+    }
+
+    /// A file for the segment that begins at the log end, durable before the ones before it go: its name remembers the log end.
+    fn begin_empty_segment(&self, state: &mut State) -> Result<(), StorageError> {
+        let base_offset = state.core.offsets().log_end();
+        let segment = self.new_segment(base_offset);
+        let created =
+            segment.create_log().and_then(|()| self.shared.fs.sync_dir(&self.folder));
+        created.map_err(|source| StorageError::Io {
+            path: self.folder.clone(),
+            operation: "begin a segment",
+            source,
+        })?;
+        state.segments.insert(base_offset, Arc::new(segment));
+        Ok(())
+    }
+
+    /// From now on nothing is appended. Notes in the journal that all frames so far are void.
+    pub(crate) fn delete(&self) -> Result<(), StorageError> {
+        let _files = self.files.lock();
+        let mut state = self.state.lock();
+        if self.deleted.swap(true, Ordering::AcqRel) {
+            return Err(StorageError::Unknown(self.id));
+        }
+        let end_offset = state.core.offsets().log_end();
+        let noted = self.write_journal(&mut state, EntryKind::Deleted, end_offset, false);
+        if let Err(error) = noted {
+            self.deleted.store(false, Ordering::Release);
+            return Err(append_error(error));
+        }
+        state.tail.clear(&self.shared.tail_budget);
+        state.segments = BTreeMap::new();
+        Ok(())
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// Lets go of memory when the log object is given up in recovery.
+    pub(crate) fn forget(&self) {
+        self.state.lock().tail.clear(&self.shared.tail_budget);
+    }
+
+    fn usable(&self) -> Result<(), StorageError> {
+        if self.is_deleted() {
+            return Err(StorageError::Unknown(self.id));
+        }
+        Ok(self.shared.check_health()?)
+    }
+}
+
+fn append_error(error: AppendError) -> StorageError {
+    match error {
+        AppendError::Failed(failed) => StorageError::Failed(failed),
+        // The rules are not asked and the frame is small, so it can only be room.
+        _ => StorageError::Throttled,
+    }
+}
+
+fn storage_error(error: WriteBehindError) -> StorageError {
+    match error {
+        WriteBehindError::NoSpace => StorageError::Throttled,
+        WriteBehindError::Failed(failed) => StorageError::Failed(failed),
+    }
+}
