@@ -61,7 +61,7 @@ impl Hosted {
         HostedCount { partitions: all.len(), leaders }
     }
 
-    fn insert(&self, partition: Arc<Partition>) {
+    pub(crate) fn insert(&self, partition: Arc<Partition>) {
         self.partitions.write().insert(partition.id(), partition);
     }
 

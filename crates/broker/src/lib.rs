@@ -14,6 +14,8 @@
 
 mod admission;
 mod append;
+#[cfg(test)]
+mod bench;
 pub mod broker;
 mod controller;
 pub mod error;

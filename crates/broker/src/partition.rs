@@ -243,6 +243,11 @@ impl Partition {
         matches!(self.inner.lock().role, Role::Leader(_))
     }
 
+    #[cfg(test)]
+    pub(crate) fn reader_count(&self) -> usize {
+        self.inner.lock().readers.len()
+    }
+
     // Helpers ---------------------------------------------------------------------------------------------------------------------
 
     /// Moves the high watermark as far as R3 allows and collects who may be told.
@@ -334,3 +339,6 @@ fn check_ack_durability(offsets: &LogOffsets) {
         offsets.durable_end()
     );
 }
+
+#[cfg(test)]
+mod tests;

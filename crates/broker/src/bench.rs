@@ -1,0 +1,124 @@
+//! What the broker's own tests are built on: a partition over a real log directory in a temporary place.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tempfile::TempDir;
+use thalweg_env::fs::RealFs;
+use thalweg_env::{SeededRandom, SystemClock};
+use thalweg_log_core::LogConfig;
+use thalweg_record::BatchBuilder;
+use thalweg_storage::{LogDir, LogDirOptions};
+use thalweg_types::{
+    CompressionType, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicId, TopicIdPartition, TopicName, TopicPartition, Uuid,
+};
+
+use crate::log_events::LogEvents;
+use crate::partition::{AppendRules, Leadership, Partition};
+
+pub(crate) struct Bench {
+    pub(crate) log_dir: Arc<LogDir>,
+    pub(crate) events: Arc<LogEvents>,
+    place: TempDir,
+}
+
+impl Bench {
+    /// Nothing is flushed or written behind but by the test's own steps.
+    pub(crate) fn stepped() -> Self {
+        Self::open(false)
+    }
+
+    /// The log directory's own threads flush and write behind.
+    pub(crate) fn running() -> Self {
+        Self::open(true)
+    }
+
+    /// The same directory as after a restart. The old one must have been shut down.
+    pub(crate) fn reopen(self) -> Self {
+        let Self { log_dir, events, place } = self;
+        drop((log_dir, events));
+        Self::open_at(place, false)
+    }
+
+    fn open(threads: bool) -> Self {
+        Self::open_at(tempfile::tempdir().unwrap(), threads)
+    }
+
+    fn open_at(place: TempDir, threads: bool) -> Self {
+        let events = LogEvents::new();
+        let options = LogDirOptions {
+            journal_file_bytes: 1 << 20,
+            journal_bytes_max: 8 << 20,
+            threads,
+            ..LogDirOptions::new(
+                place.path().to_owned(),
+                Arc::new(RealFs),
+                Arc::new(SystemClock::new()),
+                Arc::new(SeededRandom::new(1)),
+                Arc::clone(&events) as _,
+            )
+        };
+        let log_dir = Arc::new(LogDir::open(options).unwrap());
+        Self { log_dir, events, place }
+    }
+
+    /// The one partition, without a role, known to the flush events; created if it is not there.
+    pub(crate) fn partition(&self) -> Arc<Partition> {
+        let topic_id = TopicId(Uuid::from_bytes([7; 16]));
+        let name = TopicPartition {
+            topic: TopicName::new("orders").unwrap(),
+            partition: PartitionIndex(0),
+        };
+        let id = TopicIdPartition { topic_id, partition: name.partition };
+        let log = match self.log_dir.log(&id) {
+            Some(log) => log,
+            None => self.log_dir.create(name.clone(), topic_id, LogConfig::default()).unwrap(),
+        };
+        let rules = AppendRules { batch_bytes_max: 1 << 20, keys_required: false };
+        let partition = Arc::new(Partition::new(name, id, log, rules));
+        self.events.hosted.insert(Arc::clone(&partition));
+        partition
+    }
+
+    /// A new partition that this broker leads alone, in epoch 1.
+    pub(crate) fn leading(&self) -> Arc<Partition> {
+        let partition = self.partition();
+        partition.lead(leadership(1)).unwrap();
+        partition
+    }
+
+    /// As after a restart: the same log, led in the next epoch.
+    pub(crate) fn leading_again(&self) -> Arc<Partition> {
+        let partition = self.partition();
+        partition.lead(leadership(2)).unwrap();
+        partition
+    }
+}
+
+pub(crate) fn leadership(epoch: i32) -> Leadership {
+    Leadership { epoch: LeaderEpoch(epoch), in_sync_replica_count: 1, min_in_sync_replicas: 1 }
+}
+
+/// A batch of so many small records.
+pub(crate) fn batch(records: usize) -> BytesMut {
+    filled(BatchBuilder::new(CompressionType::None), records)
+}
+
+/// The same from an idempotent producer.
+pub(crate) fn idempotent_batch(producer: i64, sequence: i32, records: usize) -> BytesMut {
+    let builder = BatchBuilder::new(CompressionType::None).producer(
+        ProducerId(producer),
+        ProducerEpoch(0),
+        Sequence(sequence),
+    );
+    filled(builder, records)
+}
+
+fn filled(mut builder: BatchBuilder, records: usize) -> BytesMut {
+    for number in 0..records {
+        let value = format!("value {number}");
+        builder.push(Timestamp(1_000), Some(b"key"), Some(value.as_bytes()), &[]).unwrap();
+    }
+    builder.finish().unwrap()
+}
