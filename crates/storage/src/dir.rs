@@ -477,6 +477,10 @@ impl Inner {
             }
             self.remove_doomed(&doomed)?;
         }
+        // A file that still waits for its flush is not freed; on `replicated` topics nobody else hurries.
+        if journal.has_unflushed_below(free_limit) {
+            self.step_flush(false)?;
+        }
         let oldest_needed = logs.iter().map(|log| log.oldest_uncovered_settled()).min();
         let oldest_needed = oldest_needed.unwrap_or(u64::MAX).min(free_limit);
         journal.free_below(oldest_needed).map_err(|error| self.shared.fail("free journal files", error))?;

@@ -344,9 +344,13 @@ impl Inner {
 
 impl Gathering {
     fn add_file(&mut self, file: &Arc<dyn File>) {
-        if !self.files.iter().any(|known| Arc::ptr_eq(known, file)) {
+        if !self.holds(file) {
             self.files.push(Arc::clone(file));
         }
+    }
+
+    fn holds(&self, file: &Arc<dyn File>) -> bool {
+        self.files.iter().any(|known| Arc::ptr_eq(known, file))
     }
 }
 
@@ -395,6 +399,13 @@ impl Journal {
         self.inner.lock().position
     }
 
+    /// Whether an ended file that lies below `position` waits for a flush.
+    pub(crate) fn has_unflushed_below(&self, position: u64) -> bool {
+        let inner = self.inner.lock();
+        let ended = inner.live.iter().filter(|generation| generation.base_position < position);
+        ended.into_iter().any(|generation| inner.gathering.holds(&generation.slot.file))
+    }
+
     /// Frees the files that hold nothing at or above `oldest_needed`, oldest first.
     pub(crate) fn free_below(&self, oldest_needed: u64) -> io::Result<()> {
         loop {
@@ -402,12 +413,7 @@ impl Journal {
                 let mut inner = self.inner.lock();
                 let Some(oldest) = inner.live.front() else { return Ok(()) };
                 let end = oldest.base_position + oldest.slot.bytes;
-                let still_gathering = inner
-                    .gathering
-                    .files
-                    .iter()
-                    .any(|file| Arc::ptr_eq(file, &oldest.slot.file));
-                if end > oldest_needed || still_gathering {
+                if end > oldest_needed || inner.gathering.holds(&oldest.slot.file) {
                     return Ok(());
                 }
                 let generation = inner.live.pop_front().expect("looked at just now");

@@ -164,7 +164,8 @@ fn a_second_start_finds_everything_whether_the_first_ended_cleanly_or_not() {
         let log = new_log(&dir, 0);
         for number in 0..300 {
             let value = vec![number as u8; 200];
-            while append(&log, batch(&[&value], number, Some((7, 0, number as i32)))).is_err() {
+            while let Err(error) = append(&log, batch(&[&value], number, Some((7, 0, number as i32)))) {
+                eprintln!("{number}: {error}");
                 dir.step_write_behind().unwrap();
             }
         }
