@@ -407,6 +407,3 @@ impl Topic {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

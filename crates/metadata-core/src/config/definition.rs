@@ -80,7 +80,8 @@ impl Definition {
     /// Whether `value` may be written to this config.
     pub fn check(&self, value: &str) -> Result<(), InvalidConfig> {
         let fits = match self.kind {
-            Kind::Boolean => boolean(value).is_some(),
+            Kind::Boolean => boolean(value)
+                .is_some_and(|flag| self.allowed.admits_text(if flag { "true" } else { "false" })),
             Kind::String => self.allowed.admits_text(value),
             Kind::Int => integer(value, i64::from(i32::MIN), i64::from(i32::MAX))
                 .is_some_and(|number| self.allowed.admits_integer(number)),
@@ -100,7 +101,11 @@ impl Definition {
         InvalidConfig::Value {
             name: self.name,
             value: value.chars().take(SHOWN_CHARS_MAX).collect(),
-            allowed: format!("it must be {} {}", self.kind, self.allowed).trim_end().to_owned(),
+            allowed: match self.allowed {
+                Allowed::Any => format!("it must be {}", self.kind),
+                Allowed::OneOf(_) => format!("it must be {}", self.allowed),
+                _ => format!("it must be {} {}", self.kind, self.allowed),
+            },
         }
     }
 }
@@ -178,7 +183,7 @@ impl fmt::Display for Allowed {
             Self::Range(min, max) => write!(f, "from {min} to {max}"),
             Self::Fraction(min, max) => write!(f, "from {min} to {max}"),
             Self::RangeOr(min, max, other) => write!(f, "from {min} to {max}, or {other}"),
-            Self::OneOf(choices) => write!(f, "out of {}", choices.join(", ")),
+            Self::OneOf(choices) => write!(f, "one of {}", choices.join(", ")),
             Self::Among(choices) => write!(f, "of one or more of {}", choices.join(", ")),
         }
     }

@@ -1,0 +1,115 @@
+use super::*;
+
+fn alter(target: ConfigTarget, changes: &[(&str, Option<&str>)]) -> AlterConfigs {
+    let changes = changes
+        .iter()
+        .map(|(name, value)| match value {
+            Some(value) => {
+                ConfigChange::Set { name: (*name).to_owned(), value: (*value).to_owned() }
+            }
+            None => ConfigChange::Delete { name: (*name).to_owned() },
+        })
+        .collect();
+    AlterConfigs { resources: vec![ConfigAlteration { target, changes }], validate_only: false }
+}
+
+fn topic(name: &str) -> ConfigTarget {
+    ConfigTarget::Topic(name.to_owned())
+}
+
+impl Cluster {
+    fn alter(&mut self, request: &AlterConfigs) -> Vec<ItemResult<AlteredResource>> {
+        let decision = self.image.decide_alter_configs(request, &self.policy);
+        self.commit(&decision.records);
+        decision.response
+    }
+}
+
+#[test]
+fn a_config_is_set_and_taken_back() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[]);
+    let resource = ConfigResource::Topic(id);
+    assert!(cluster.alter(&alter(topic("t"), &[("retention.ms", Some("5"))]))[0].is_ok());
+    assert_eq!(cluster.image.config(&resource, "retention.ms"), Some("5"));
+    assert!(cluster.alter(&alter(topic("t"), &[("retention.ms", None)]))[0].is_ok());
+    assert_eq!(cluster.image.config(&resource, "retention.ms"), None);
+    let nothing = alter(topic("t"), &[("retention.ms", None)]);
+    let decision = cluster.image.decide_alter_configs(&nothing, &cluster.policy);
+    assert!(decision.records.is_empty(), "it is the default already");
+}
+
+#[test]
+fn a_resource_is_altered_as_a_whole_or_not_at_all() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[]);
+    let mixed = [("retention.ms", Some("5")), ("no.such", Some("1"))];
+    for (request, expected) in [
+        (alter(topic("t"), &mixed), ErrorCode::InvalidConfig),
+        (alter(topic("missing"), &[]), ErrorCode::UnknownTopicOrPartition),
+        (alter(ConfigTarget::Broker(NodeId(9)), &[]), ErrorCode::BrokerIdNotRegistered),
+        (alter(ConfigTarget::Cluster, &[("num.partitions", Some("2"))]), ErrorCode::InvalidConfig),
+        (
+            alter(topic("t"), &[("retention.ms", Some("5")), ("retention.ms", None)]),
+            ErrorCode::InvalidConfig,
+        ),
+    ] {
+        assert_eq!(cluster.alter(&request)[0].as_ref().unwrap_err().code(), expected);
+    }
+    assert_eq!(cluster.image.configs(&ConfigResource::Topic(id)).count(), 0);
+    let checked =
+        AlterConfigs { validate_only: true, ..alter(topic("t"), &[("retention.ms", Some("5"))]) };
+    assert!(cluster.alter(&checked)[0].is_ok());
+    assert_eq!(cluster.image.configs(&ConfigResource::Topic(id)).count(), 0);
+}
+
+#[test]
+fn partition_records_follow_their_configs_in_the_same_decision() {
+    let mut cluster = Cluster::of_brokers(2);
+    cluster.create_on("t", &[1, 2], &[]);
+    cluster.create_on("own", &[1, 2], &[("min.insync.replicas", "1")]);
+    let before = cluster.partition("t").clone();
+    cluster.alter(&alter(ConfigTarget::Cluster, &[("min.insync.replicas", Some("5"))]));
+    let after = cluster.partition("t");
+    assert_eq!(after.min_isr, 2);
+    assert_eq!(after.leader_epoch, before.leader_epoch);
+    assert!(after.partition_epoch > before.partition_epoch);
+    assert_eq!(cluster.partition("own").min_isr, 1, "its own config is stronger");
+    cluster.alter(&alter(topic("t"), &[("thalweg.durability", Some("replicated"))]));
+    assert_eq!(cluster.partition("t").durability, Durability::Replicated);
+}
+
+#[test]
+fn a_change_of_the_minimum_forgets_the_eligible_replicas() {
+    let mut cluster = Cluster::of_brokers(3);
+    cluster.create_on("t", &[1, 2, 3], &[("min.insync.replicas", "3")]);
+    cluster.fence(NodeId(3));
+    assert_eq!(&*cluster.partition("t").elr, &nodes(&[3])[..]);
+    cluster.alter(&alter(topic("t"), &[("min.insync.replicas", Some("2"))]));
+    let partition = cluster.partition("t");
+    assert_eq!((partition.min_isr, partition.elr.len()), (2, 0));
+}
+
+#[test]
+fn a_change_of_the_minimum_keeps_the_eligible_replicas_where_nobody_is_in_sync() {
+    let mut cluster = Cluster::of_brokers(2);
+    cluster.create_on("t", &[1, 2], &[("min.insync.replicas", "2")]);
+    cluster.fence(NodeId(1));
+    cluster.fence(NodeId(2));
+    cluster.alter(&alter(topic("t"), &[("min.insync.replicas", Some("1"))]));
+    assert_eq!(&*cluster.partition("t").elr, &nodes(&[1, 2])[..]);
+    cluster.unfence(NodeId(1));
+    let partition = cluster.partition("t");
+    assert_eq!((partition.leader, partition.elr.len()), (Some(NodeId(1)), 0));
+}
+
+#[test]
+fn other_settings_at_a_start_reach_the_partitions() {
+    let mut cluster = Cluster::of_brokers(1);
+    cluster.create_on("t", &[1], &[]);
+    let mut cluster = cluster.with_settings(&[("thalweg.durability", "replicated")]);
+    cluster.activate();
+    assert_eq!(cluster.partition("t").durability, Durability::Replicated);
+    let again = cluster.image.decide_activate(ClusterId(uuid(9)), &cluster.policy);
+    assert!(again.records.is_empty());
+}
