@@ -14,7 +14,9 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 use thalweg_log_core::{EpochEntry, EpochIndex, SegmentFacts};
-use thalweg_types::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicIdPartition, Uuid};
+use thalweg_types::{
+    LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicIdPartition, Uuid,
+};
 
 use crate::frame;
 

@@ -235,9 +235,8 @@ impl LogDir {
         let shared = &self.inner.shared;
         let mut current = self.inner.meta.lock();
         let path = shared.path.join(layout::STORAGE_META);
-        fs::replace_whole(&*shared.fs, &path, meta.to_text().as_bytes()).map_err(|source| {
-            StorageError::Io { path, operation: "write storage.meta", source }
-        })?;
+        fs::replace_whole(&*shared.fs, &path, meta.to_text().as_bytes())
+            .map_err(|source| StorageError::Io { path, operation: "write storage.meta", source })?;
         *current = meta;
         Ok(())
     }
@@ -277,15 +276,16 @@ impl LogDir {
             return Err(StorageError::Exists(id));
         }
         let folder = shared.path.join(name.to_string());
-        create_folder(&*shared.fs, &shared.path, &folder, topic_id).map_err(|source| {
-            match source.kind() {
+        let created_position = shared.journal().position();
+        let metadata = layout::partition_metadata(topic_id, created_position);
+        create_folder(&*shared.fs, &shared.path, &folder, &metadata).map_err(
+            |source| match source.kind() {
                 io::ErrorKind::AlreadyExists => StorageError::FolderTaken(name.clone()),
                 _ => StorageError::Io { path: folder.clone(), operation: "create a log", source },
-            }
-        })?;
+            },
+        )?;
         let core = PartitionLog::new(config, recovery::jitter_seed(id), shared.clock.now());
-        let covered_position = shared.journal().position();
-        let checkpoint = checkpoint_of(id, &core, covered_position, ProducersAt::Empty);
+        let checkpoint = checkpoint_of(id, &core, created_position, ProducersAt::Empty);
         let parts = LogParts {
             id,
             name,
@@ -306,16 +306,15 @@ impl LogDir {
         let inner = &self.inner;
         let shared = &inner.shared;
         let _folders = inner.folders.lock();
+        // Nobody else renames or removes files of this log meanwhile, nor later: the folder's name may be taken by another one.
+        let _writing = inner.writing.lock();
         let log = self.log(id).ok_or(StorageError::Unknown(*id))?;
         log.delete()?;
+        shared.doomed.lock().retain(|(doomed, _)| doomed != id);
         inner.logs.write().remove(id);
-        // The journal's note comes before the new name: a partition made again with the same id must not meet old frames.
-        while inner.step_flush(false)? {}
         let target = shared.path.join(layout::deleted_folder(log.topic_partition(), id.topic_id));
-        let renamed = shared
-            .fs
-            .rename(log.folder(), &target)
-            .and_then(|()| shared.fs.sync_dir(&shared.path));
+        let renamed =
+            shared.fs.rename(log.folder(), &target).and_then(|()| shared.fs.sync_dir(&shared.path));
         renamed.map_err(|source| StorageError::Io {
             path: log.folder().to_owned(),
             operation: "delete a log",
@@ -359,10 +358,10 @@ impl LogDir {
 }
 
 /// Makes a partition's folder with its `partition.metadata`, durably.
-fn create_folder(fs: &dyn Fs, parent: &Path, folder: &Path, id: TopicId) -> io::Result<()> {
+fn create_folder(fs: &dyn Fs, parent: &Path, folder: &Path, metadata: &str) -> io::Result<()> {
     fs.create_dir(folder)?;
     let file = fs.open(&folder.join(layout::PARTITION_METADATA), OpenMode::CreateOrTruncate)?;
-    file.write_all_at(layout::partition_metadata(id).as_bytes(), 0)?;
+    file.write_all_at(metadata.as_bytes(), 0)?;
     file.sync_all()?;
     fs.sync_dir(folder)?;
     fs.sync_dir(parent)
@@ -483,7 +482,9 @@ impl Inner {
         }
         let oldest_needed = logs.iter().map(|log| log.oldest_uncovered_settled()).min();
         let oldest_needed = oldest_needed.unwrap_or(u64::MAX).min(free_limit);
-        journal.free_below(oldest_needed).map_err(|error| self.shared.fail("free journal files", error))?;
+        journal
+            .free_below(oldest_needed)
+            .map_err(|error| self.shared.fail("free journal files", error))?;
         Ok(!written.is_empty() || !doomed.is_empty())
     }
 
@@ -492,15 +493,16 @@ impl Inner {
             logs.iter().filter(|log| !log.is_deleted()).map(|log| log.checkpoint()).collect();
         let path = self.shared.path.join(layout::CHECKPOINT);
         let contents = checkpoint::encode(&logs);
-        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::StorageFull => StorageError::Throttled,
-                _ => self.shared.fail("write the checkpoint", error).into(),
-            }
+        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => StorageError::Throttled,
+            _ => self.shared.fail("write the checkpoint", error).into(),
         })
     }
 
-    fn remove_doomed(&self, doomed: &[(TopicIdPartition, Arc<Segment>)]) -> Result<(), StorageError> {
+    fn remove_doomed(
+        &self,
+        doomed: &[(TopicIdPartition, Arc<Segment>)],
+    ) -> Result<(), StorageError> {
         for (_, segment) in doomed {
             let removed = segment.mark_deleted().and_then(|paths| {
                 paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
@@ -628,7 +630,8 @@ impl Shared {
     }
 
     fn has_room(&self) -> bool {
-        self.tail_budget.unwritten_bytes() <= self.tail_bytes_max / 4 * 3 && self.journal().has_room()
+        self.tail_budget.unwritten_bytes() <= self.tail_bytes_max / 4 * 3
+            && self.journal().has_room()
     }
 
     fn room(&self) -> bool {

@@ -39,8 +39,10 @@ use entry::{FILE_HEADER, FREE_FILE, FileHeader};
 /// Size of the very first file of a new dir: written in advance within milliseconds, so that a first start is instant.
 const FIRST_FILE_BYTES: u64 = 2 << 20;
 
-/// Room at the start of each file for its header frame, so that a header is one sector of its own.
+/// Room at the start of each file for its header frame, twice: a power cut in the middle of writing one copy leaves the other one, new
+/// or old. Either is right, because a header is only replaced when no frame of the file counts.
 const FILE_HEADER_BYTES: u64 = 4096;
+const HEADER_COPY_BYTES: usize = FILE_HEADER_BYTES as usize / 2;
 
 /// How much is written at a time when a file is prepared.
 const PREWRITE_BYTES: usize = 1 << 20;
@@ -224,9 +226,7 @@ impl Journal {
             durable_position,
             &header.encode(),
         );
-        // The rest of the header's sector is zeroed, so that it is one whole write.
-        bytes.resize(512, 0);
-        generation.slot.file.write_all_at(&bytes, 0)
+        write_header(&generation.slot, bytes)
     }
 }
 
@@ -443,8 +443,7 @@ impl Journal {
     fn mark_free(&self, generation: &Generation) -> io::Result<()> {
         let mut bytes = bytes::BytesMut::new();
         frame::encode(&mut bytes, FREE_FILE, generation.number, 0, 0, &[]);
-        bytes.resize(512, 0);
-        generation.slot.file.write_all_at(&bytes, 0)?;
+        write_header(&generation.slot, bytes)?;
         generation.slot.file.sync_data()
     }
 
@@ -469,6 +468,13 @@ impl Journal {
     }
 }
 
+/// Writes a frame as both copies of a file's header.
+fn write_header(slot: &FileSlot, mut frame: bytes::BytesMut) -> io::Result<()> {
+    frame.resize(HEADER_COPY_BYTES, 0);
+    let mut copies = [IoSlice::new(&frame), IoSlice::new(&frame)];
+    slot.file.write_all_vectored_at(&mut copies, 0)
+}
+
 fn file_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.journal"))
 }
@@ -483,7 +489,8 @@ fn create_file(
 ) -> io::Result<FileSlot> {
     let path = file_path(dir, number);
     let file = fs.open(&path, OpenMode::CreateOrTruncate)?;
-    let filled = file.allocate(bytes).and_then(|()| if prewrite { fill(&*file, 0, bytes) } else { Ok(()) });
+    let filled =
+        file.allocate(bytes).and_then(|()| if prewrite { fill(&*file, 0, bytes) } else { Ok(()) });
     if let Err(error) = filled {
         // Half a file must not be counted on; a name that stays is taken up again as an empty file.
         let _ = fs.remove_file(&path);

@@ -118,17 +118,26 @@ pub(crate) fn deleted_folder(name: &TopicPartition, id: TopicId) -> String {
     folder + &suffix
 }
 
-pub(crate) fn partition_metadata(id: TopicId) -> String {
-    format!("version: 0\ntopic_id: {id}")
+/// Kafka's two lines, and a third that its tools do not look at: the journal position at which the folder was made. What the journal or
+/// a checkpoint says about this partition below that was about an earlier folder.
+pub(crate) fn partition_metadata(id: TopicId, created_position: u64) -> String {
+    format!("version: 0\ntopic_id: {id}\ncreated_position: {created_position}\n")
 }
 
-pub(crate) fn parse_partition_metadata(text: &str) -> Option<TopicId> {
+/// The topic id and the position of creation, 0 if Kafka wrote the file.
+pub(crate) fn parse_partition_metadata(text: &str) -> Option<(TopicId, u64)> {
     let mut lines = text.lines();
     if lines.next()?.trim() != "version: 0" {
         return None;
     }
     let id: TopicId = lines.next()?.strip_prefix("topic_id:")?.trim().parse().ok()?;
-    (!id.is_zero()).then_some(id)
+    let created_position = match lines.next() {
+        Some(line) => line.strip_prefix("created_position:")?.trim().parse().ok()?,
+        None => 0,
+    };
+    // Ours ends with a line end: a file that was cut short is none.
+    let whole = created_position == 0 || text.ends_with('\n');
+    (!id.is_zero() && whole).then_some((id, created_position))
 }
 
 /// Kafka's checkpoint format: version, number of entries, then one `epoch start-offset` a line.
@@ -196,7 +205,8 @@ mod tests {
         }
         let folder = parse_folder("a-b.c-12").unwrap();
         assert_eq!((folder.topic.as_str(), folder.partition.0), ("a-b.c", 12));
-        for wrong in ["orders", "orders-", "-1", "orders-01", "orders-1.x-delete", "o-99999999999"] {
+        for wrong in ["orders", "orders-", "-1", "orders-01", "orders-1.x-delete", "o-99999999999"]
+        {
             assert!(parse_folder(wrong).is_none(), "{wrong}");
         }
         let long = TopicPartition {
@@ -210,13 +220,13 @@ mod tests {
     #[test]
     fn kafkas_small_files_round_trip() {
         let topic_id = TopicId(id(9));
-        let text = partition_metadata(topic_id);
-        assert_eq!(parse_partition_metadata(&text), Some(topic_id));
+        let text = partition_metadata(topic_id, 4711);
+        assert_eq!(parse_partition_metadata(&text), Some((topic_id, 4711)));
         assert_eq!(parse_partition_metadata(&text[..text.len() - 1]), None);
-        let entry = |epoch, start| EpochEntry {
-            epoch: LeaderEpoch(epoch),
-            start_offset: Offset(start),
-        };
+        let kafkas = format!("version: 0\ntopic_id: {topic_id}");
+        assert_eq!(parse_partition_metadata(&kafkas), Some((topic_id, 0)));
+        let entry =
+            |epoch, start| EpochEntry { epoch: LeaderEpoch(epoch), start_offset: Offset(start) };
         let entries = vec![entry(0, 0), entry(3, 120)];
         let text = epoch_checkpoint(&entries);
         assert_eq!(text, "0\n2\n0 0\n3 120\n");

@@ -19,9 +19,7 @@ use thalweg_log_core::{
     AppendDecision, EpochEnd, LogConfig, LogOffsets, Origin, PartitionLog, RollReason,
 };
 use thalweg_record::{BatchHeader, stamp, stamp_log_append_time};
-use thalweg_types::{
-    Durability, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition,
-};
+use thalweg_types::{Durability, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition};
 
 use crate::checkpoint::LogCheckpoint;
 use crate::chunk::{Chunk, FileRange, ReadSlice};
@@ -142,9 +140,13 @@ impl Log {
         let decision = state.core.decide_append(header, origin, now)?;
         let log_start_offset = state.core.offsets().log_start();
         let (base_offset, last_offset, leader_epoch, log_append_time, roll) = match decision {
-            AppendDecision::Append { base_offset, last_offset, leader_epoch, log_append_time, roll } => {
-                (base_offset, last_offset, leader_epoch, log_append_time, roll)
-            }
+            AppendDecision::Append {
+                base_offset,
+                last_offset,
+                leader_epoch,
+                log_append_time,
+                roll,
+            } => (base_offset, last_offset, leader_epoch, log_append_time, roll),
             AppendDecision::Duplicate { base_offset, last_offset, timestamp } => {
                 let stamped = state.core.config().timestamp_type
                     == thalweg_types::TimestampType::LogAppendTime;
@@ -163,7 +165,13 @@ impl Log {
         }
         let stamped = BatchHeader::parse(&batch).expect("a stamped batch is as whole as before");
         self.append_decided(&mut state, batch, &stamped, roll, now)?;
-        Ok(Appended { base_offset, last_offset, log_append_time, log_start_offset, duplicate: false })
+        Ok(Appended {
+            base_offset,
+            last_offset,
+            log_append_time,
+            log_start_offset,
+            duplicate: false,
+        })
     }
 
     /// Appends one batch of the leader's log, with the offset and the epoch it has there. The caller has verified its CRC. Returns the

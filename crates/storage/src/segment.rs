@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
@@ -62,6 +62,7 @@ pub(crate) struct Segment {
     pub(crate) base_offset: Offset,
     /// Bytes of whole batches in the file.
     written_bytes: AtomicU64,
+    abandoned: AtomicBool,
     log: Mutex<Option<Arc<dyn File>>>,
     index: RwLock<Option<Vec<IndexEntry>>>,
     time_index: RwLock<Option<Vec<TimeIndexEntry>>>,
@@ -86,6 +87,7 @@ impl Segment {
             folder,
             base_offset,
             written_bytes: AtomicU64::new(written_bytes),
+            abandoned: AtomicBool::new(false),
             log: Mutex::new(None),
             index: RwLock::new(None),
             time_index: RwLock::new(None),
@@ -110,9 +112,17 @@ impl Segment {
         if let Some(file) = &*log {
             return Ok(Arc::clone(file));
         }
+        if self.abandoned.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = self.fs.open(&self.path("log"), OpenMode::ReadWrite)?;
         *log = Some(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The folder is deleted and its name free for another one: whoever has not opened the file yet must not do so any more.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Creates the empty file of batches and empty indexes. The names are durable after the folder is synced.
@@ -320,8 +330,7 @@ impl Segment {
         let mut facts = SegmentFacts::empty_at(self.base_offset, Timestamp::NONE);
         let (mut entries, mut time_entries) = (Vec::new(), Vec::new());
         self.walk_from(0, |located| {
-            let placement =
-                facts.push(&located.header, &LogConfig::default(), Timestamp::NONE);
+            let placement = facts.push(&located.header, &LogConfig::default(), Timestamp::NONE);
             entries.extend(placement.index_entry);
             time_entries.extend(placement.time_index_entry);
             false

@@ -49,12 +49,14 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         _ => at("lock")(source),
     })?;
     let meta = open_meta(&*fs, &options)?;
-    let was_clean = take_clean_mark(&*fs, &path, meta).map_err(at("read the clean-shutdown mark"))?;
+    let was_clean =
+        take_clean_mark(&*fs, &path, meta).map_err(at("read the clean-shutdown mark"))?;
     let checkpoints = read_checkpoint(&*fs, &path).map_err(at("read the checkpoint"))?;
     let position_min = checkpoints.values().map(|log| log.covered_position).max().unwrap_or(0);
 
     let shared = Arc::new(shared(&options));
-    let mut replay = Replay { shared, checkpoints, was_clean, logs: HashMap::new(), suspects: Vec::new() };
+    let mut replay =
+        Replay { shared, checkpoints, was_clean, logs: HashMap::new(), suspects: Vec::new() };
     let trash = replay.open_folders().map_err(at("list"))?;
 
     let journal_dir = path.join(layout::JOURNAL_DIR);
@@ -119,7 +121,8 @@ fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenEr
         let path = path.clone();
         move |source| OpenError::Io { path, operation, source }
     };
-    let corrupt = |reason: &str| OpenError::Corrupt { path: path.clone(), reason: reason.to_owned() };
+    let corrupt =
+        |reason: &str| OpenError::Corrupt { path: path.clone(), reason: reason.to_owned() };
     if let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX).map_err(at("read"))? {
         let text = String::from_utf8(text).map_err(|_| corrupt("not text"))?;
         return StorageMeta::from_text(&text).ok_or_else(|| corrupt("damaged"));
@@ -223,28 +226,11 @@ impl Replay {
         if found.position < log.covered_position() {
             return;
         }
-        if found.entry.kind == EntryKind::Deleted {
-            // The deletion did not get as far as the folder's name. What was journaled before it is void all the same.
-            self.reopen(id, found.end_position);
-            return;
-        }
         if let Err(reason) = replay_entry(log, found, self.shared.clock.now())
             && let Some(log) = self.logs.remove(&id)
         {
             log.forget();
             self.set_aside(log.topic_partition().clone(), Some(id), reason);
-        }
-    }
-
-    fn reopen(&mut self, id: TopicIdPartition, end_position: u64) {
-        let Some(log) = self.logs.remove(&id) else { return };
-        log.forget();
-        let (name, path) = (log.topic_partition().clone(), log.folder().to_owned());
-        if let Err(error) = self.open_folder(name.clone(), path) {
-            self.set_aside(name, Some(id), error.to_string());
-        }
-        if let Some(log) = self.logs.get(&id) {
-            log.note_replayed(end_position, end_position);
         }
     }
 }
@@ -263,8 +249,9 @@ fn replay_entry(log: &Log, found: &FoundEntry<'_>, now: Timestamp) -> Result<(),
             }
             // A buffer of its own: a slice would keep a whole read of the journal in memory.
             let bytes = bytes::Bytes::copy_from_slice(&found.frame.attachment);
-            log.reappend(bytes, &header, rolled, position, end_position, now)
-                .map_err(|error| format!("the journal has a batch at {}: {error}", header.base_offset))
+            log.reappend(bytes, &header, rolled, position, end_position, now).map_err(|error| {
+                format!("the journal has a batch at {}: {error}", header.base_offset)
+            })
         }
         EntryKind::EpochStart { epoch, start_offset } => {
             // Below the log end, the batches themselves have told.
@@ -280,7 +267,6 @@ fn replay_entry(log: &Log, found: &FoundEntry<'_>, now: Timestamp) -> Result<(),
             Ok(())
         }
         EntryKind::Cut { to } => Err(format!("the journal says it was cut at {to}")),
-        EntryKind::Deleted => Ok(()),
     }
 }
 

@@ -13,6 +13,8 @@ use thalweg_types::{
 use super::*;
 use crate::chunk::Chunk;
 
+mod crashes;
+
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) flushed: Mutex<Vec<(TopicIdPartition, Offset)>>,
@@ -68,7 +70,10 @@ impl Bench {
 }
 
 pub(super) fn name(partition: i32) -> TopicPartition {
-    TopicPartition { topic: TopicName::new("orders").unwrap(), partition: PartitionIndex(partition) }
+    TopicPartition {
+        topic: TopicName::new("orders").unwrap(),
+        partition: PartitionIndex(partition),
+    }
 }
 
 pub(super) fn topic_id() -> TopicId {
@@ -87,8 +92,7 @@ pub(super) fn batch(
 ) -> BytesMut {
     let mut builder = BatchBuilder::new(CompressionType::None);
     if let Some((id, epoch, sequence)) = producer {
-        builder =
-            builder.producer(ProducerId(id), ProducerEpoch(epoch), Sequence(sequence));
+        builder = builder.producer(ProducerId(id), ProducerEpoch(epoch), Sequence(sequence));
     }
     for (position, value) in values.iter().enumerate() {
         builder.push(Timestamp(timestamp + position as i64), None, Some(value), &[]).unwrap();
@@ -164,7 +168,9 @@ fn a_second_start_finds_everything_whether_the_first_ended_cleanly_or_not() {
         let log = new_log(&dir, 0);
         for number in 0..300 {
             let value = vec![number as u8; 200];
-            while let Err(error) = append(&log, batch(&[&value], number, Some((7, 0, number as i32)))) {
+            while let Err(error) =
+                append(&log, batch(&[&value], number, Some((7, 0, number as i32))))
+            {
                 eprintln!("{number}: {error}");
                 dir.step_write_behind().unwrap();
             }

@@ -7,7 +7,6 @@
 //! epoch start  leader epoch 4 | start offset 8
 //! log start    new log start 8
 //! cut          new log end 8
-//! deleted      (nothing: all earlier frames of this partition are void)
 //! ```
 
 use bytes::Buf;
@@ -22,7 +21,6 @@ const BATCH: u8 = 16;
 const EPOCH_START: u8 = 17;
 const LOG_START: u8 = 18;
 const CUT: u8 = 19;
-const DELETED: u8 = 20;
 
 /// Longest payload: a batch's.
 const PAYLOAD_BYTES_MAX: usize = 33;
@@ -44,8 +42,6 @@ pub(crate) enum EntryKind<'a> {
     LogStart { to: Offset },
     /// The log was cut back.
     Cut { to: Offset },
-    /// The partition was deleted.
-    Deleted,
 }
 
 /// The first frame of a file in use.
@@ -88,7 +84,6 @@ impl<'a> Entry<'a> {
             EntryKind::EpochStart { .. } => EPOCH_START,
             EntryKind::LogStart { .. } => LOG_START,
             EntryKind::Cut { .. } => CUT,
-            EntryKind::Deleted => DELETED,
         }
     }
 
@@ -114,7 +109,6 @@ impl<'a> Entry<'a> {
                 payload.put(&start_offset.0.to_le_bytes());
             }
             EntryKind::LogStart { to } | EntryKind::Cut { to } => payload.put(&to.0.to_le_bytes()),
-            EntryKind::Deleted => {}
         }
         payload
     }
@@ -138,7 +132,6 @@ impl<'a> Entry<'a> {
             },
             LOG_START => EntryKind::LogStart { to: Offset(rest.try_get_i64_le().ok()?) },
             CUT => EntryKind::Cut { to: Offset(rest.try_get_i64_le().ok()?) },
-            DELETED => EntryKind::Deleted,
             _ => return None,
         };
         let topic_id = TopicId(Uuid::from_bytes(topic_id));

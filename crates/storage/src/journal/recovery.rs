@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use thalweg_env::fs::{Fs, OpenMode};
 
 use super::entry::{self, Entry, FILE_HEADER, FREE_FILE, FileHeader};
-use super::{FILE_HEADER_BYTES, FileSlot, Generation};
+use super::{FILE_HEADER_BYTES, FileSlot, Generation, HEADER_COPY_BYTES};
 use crate::error::OpenError;
 use crate::frame::{self, Frame, ScanEnd, ScanOptions};
 
@@ -46,7 +45,7 @@ struct Files {
     used: BTreeMap<u64, (Generation, FileHeader)>,
     freed: BTreeSet<u64>,
     free: Vec<FileSlot>,
-    /// Number of a file whose first bytes are neither a header, nor a free mark, nor empty.
+    /// Number of a file whose header is damaged, both copies of it.
     unreadable: Option<u64>,
     file_number_max: u64,
     end_position_max: u64,
@@ -60,13 +59,11 @@ pub(crate) fn scan(
     position_min: u64,
     mut visit: impl FnMut(&FoundEntry<'_>) -> Result<(), OpenError>,
 ) -> Result<Found, OpenError> {
-    let io_error = |operation| {
-        move |source| OpenError::Io { path: dir.to_owned(), operation, source }
-    };
+    let io_error =
+        |operation| move |source| OpenError::Io { path: dir.to_owned(), operation, source };
     let files = read_headers(fs, dir).map_err(io_error("reading journal files"))?;
     let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), reason };
-    // A header lies in one sector, so a power cut leaves the old one or the new one: anything else is damage, and what the file held
-    // may have been the newest.
+    // A power cut leaves one copy of a header whole: anything else is damage, and what the file held may have been the newest.
     if let Some(number) = files.unreadable {
         return Err(corrupt(format!("the header of journal file {number} is damaged")));
     }
@@ -129,38 +126,60 @@ fn read_headers(fs: &dyn Fs, dir: &Path) -> io::Result<Files> {
             fs.remove_file(&dir.join(&found.name))?;
             continue;
         }
-        let mut start = [0; 512];
+        let mut start = [0; FILE_HEADER_BYTES as usize];
         file.read_exact_at(&mut start, 0)?;
-        let slot = FileSlot { number, file: Arc::clone(&file), bytes };
-        files.classify(slot, &start);
+        let (first, second) = start.split_at(HEADER_COPY_BYTES);
+        let contents = read_header(first).or_else(|| read_header(second));
+        files.add(FileSlot { number, file, bytes }, contents);
     }
     Ok(files)
 }
 
+/// What one copy of a header says.
+#[derive(Debug, Clone, Copy)]
+enum HeaderCopy {
+    Used {
+        generation: u64,
+        header: FileHeader,
+    },
+    Freed {
+        generation: u64,
+    },
+    /// Never written.
+    Empty,
+}
+
+/// `None` when the copy is damaged.
+fn read_header(copy: &[u8]) -> Option<HeaderCopy> {
+    let Some(frame) = frame::Header::parse(copy) else {
+        return copy.iter().all(|byte| *byte == 0).then_some(HeaderCopy::Empty);
+    };
+    let payload = copy.get(frame::HEADER_BYTES..)?.get(..frame.payload_bytes as usize)?;
+    let generation = frame.generation;
+    match frame.kind {
+        _ if crc_fast::crc32_iscsi(payload) != frame.payload_crc => None,
+        FREE_FILE => Some(HeaderCopy::Freed { generation }),
+        FILE_HEADER => FileHeader::decode(payload, frame.durable_position)
+            .map(|header| HeaderCopy::Used { generation, header }),
+        _ => None,
+    }
+}
+
 impl Files {
-    fn classify(&mut self, slot: FileSlot, start: &[u8; 512]) {
-        let header = frame::Header::parse(start);
-        let content = header.and_then(|h| {
-            let payload = start.get(frame::HEADER_BYTES..)?.get(..h.payload_bytes as usize)?;
-            (crc_fast::crc32_iscsi(payload) == h.payload_crc).then_some((h, payload))
-        });
-        match content {
-            Some((header, payload)) if header.kind == FILE_HEADER => {
-                let Some(decoded) = FileHeader::decode(payload, header.durable_position) else {
-                    self.unreadable = Some(slot.number);
-                    return;
-                };
-                let base_position = decoded.base_position;
+    fn add(&mut self, slot: FileSlot, contents: Option<HeaderCopy>) {
+        match contents {
+            Some(HeaderCopy::Used { generation, header }) => {
+                let base_position = header.base_position;
                 self.end_position_max = self.end_position_max.max(base_position + slot.bytes);
-                let generation = Generation { number: header.generation, slot, base_position };
-                self.used.insert(header.generation, (generation, decoded));
+                let used = Generation { number: generation, slot, base_position };
+                self.used.insert(generation, (used, header));
             }
-            Some((header, _)) if header.kind == FREE_FILE => {
-                self.freed.insert(header.generation);
+            Some(HeaderCopy::Freed { generation }) => {
+                self.freed.insert(generation);
                 self.free.push(slot);
             }
-            _ if start.iter().all(|byte| *byte == 0) => self.free.push(slot),
-            _ => self.unreadable = Some(slot.number),
+            Some(HeaderCopy::Empty) => self.free.push(slot),
+            None => self.unreadable = Some(slot.number),
         }
     }
 }

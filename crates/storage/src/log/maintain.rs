@@ -1,6 +1,5 @@
 //! Giving up old records: retention, DeleteRecords, deletion of the whole log.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -81,8 +80,7 @@ impl Log {
     fn begin_empty_segment(&self, state: &mut State) -> Result<(), StorageError> {
         let base_offset = state.core.offsets().log_end();
         let segment = self.new_segment(base_offset);
-        let created =
-            segment.create_log().and_then(|()| self.shared.fs.sync_dir(&self.folder));
+        let created = segment.create_log().and_then(|()| self.shared.fs.sync_dir(&self.folder));
         created.map_err(|source| StorageError::Io {
             path: self.folder.clone(),
             operation: "begin a segment",
@@ -92,21 +90,17 @@ impl Log {
         Ok(())
     }
 
-    /// From now on nothing is appended. Notes in the journal that all frames so far are void.
+    /// From now on nothing is appended, and readers find nothing.
     pub(crate) fn delete(&self) -> Result<(), StorageError> {
         let _files = self.files.lock();
         let mut state = self.state.lock();
         if self.deleted.swap(true, Ordering::AcqRel) {
             return Err(StorageError::Unknown(self.id));
         }
-        let end_offset = state.core.offsets().log_end();
-        let noted = self.write_journal(&mut state, EntryKind::Deleted, end_offset, false);
-        if let Err(error) = noted {
-            self.deleted.store(false, Ordering::Release);
-            return Err(append_error(error));
-        }
         state.tail.clear(&self.shared.tail_budget);
-        state.segments = BTreeMap::new();
+        for segment in std::mem::take(&mut state.segments).into_values() {
+            segment.abandon();
+        }
         Ok(())
     }
 

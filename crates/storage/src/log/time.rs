@@ -20,7 +20,10 @@ pub struct TimedOffset {
 
 impl Log {
     /// The first record whose timestamp is `target` or later; `None` when there is none. May wait for the disk.
-    pub fn offset_for_timestamp(&self, target: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
+    pub fn offset_for_timestamp(
+        &self,
+        target: Timestamp,
+    ) -> Result<Option<TimedOffset>, ReadError> {
         self.find_record(target)
     }
 
@@ -72,8 +75,8 @@ impl Log {
         log_start: Offset,
         segment: &Segment,
     ) -> Result<Option<TimedOffset>, ReadError> {
-        let found = record_from(batch, target, log_start)
-            .map_err(|error| segment.corrupt(0, error))?;
+        let found =
+            record_from(batch, target, log_start).map_err(|error| segment.corrupt(0, error))?;
         Ok(found.map(|found| self.timed(found)))
     }
 
@@ -92,7 +95,8 @@ fn first_batch_from(
     let Some(start) = segment.locate(from, Patience::Wait).map_err(Miss::into_error)? else {
         return Ok(None);
     };
-    let found = segment.walk_from(start.position, |located| located.header.max_timestamp >= target)?;
+    let found =
+        segment.walk_from(start.position, |located| located.header.max_timestamp >= target)?;
     found.map(|located| segment.read_batch(&located)).transpose()
 }
 

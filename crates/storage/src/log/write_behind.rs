@@ -113,9 +113,9 @@ impl Log {
         let mut created = Vec::new();
         let mut sync_folder = false;
         let mut previous = files.checkpoint.active.base_offset;
-        let chunks = work.batches.chunk_by(|a, b| {
-            a.placement.segment_base_offset == b.placement.segment_base_offset
-        });
+        let chunks = work
+            .batches
+            .chunk_by(|a, b| a.placement.segment_base_offset == b.placement.segment_base_offset);
         for batches in chunks {
             let base_offset = batches[0].placement.segment_base_offset;
             if base_offset != previous {
@@ -125,6 +125,10 @@ impl Log {
             let segment = match self.find_segment(base_offset, &created) {
                 Some(segment) => segment,
                 None => {
+                    // A later segment's name is never durable before the one before it is complete, name and all.
+                    if sync_folder {
+                        self.shared.fs.sync_dir(&self.folder)?;
+                    }
                     let segment = Arc::new(self.new_segment(base_offset));
                     segment.create_log()?;
                     sync_folder = true;

@@ -31,7 +31,10 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) enum FolderError {
     /// What is in the folder contradicts itself or the checkpoint.
-    Damaged { id: Option<TopicIdPartition>, reason: String },
+    Damaged {
+        id: Option<TopicIdPartition>,
+        reason: String,
+    },
     Io(io::Error),
 }
 
@@ -57,11 +60,11 @@ pub(super) fn open(
 ) -> Result<Option<Log>, FolderError> {
     let names = list_files(shared, path)?;
     let bases = offsets_of(&names, "log");
-    let Some(id) = read_id(shared, name, path, !bases.is_empty())? else {
+    let Some((id, created_position)) = read_id(shared, name, path, !bases.is_empty())? else {
         fs::remove_dir_all(&*shared.fs, path)?;
         return Ok(None);
     };
-    let checkpoint = checkpoints.get(&id);
+    let checkpoint = checkpoints.get(&id).filter(|c| c.covered_position >= created_position);
     let mut opening = Opening {
         shared,
         id,
@@ -78,7 +81,7 @@ pub(super) fn open(
         opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
     }
     opening.require_checkpointed(checkpoint)?;
-    Ok(Some(opening.finish(name.clone(), checkpoint, snapshots)))
+    Ok(Some(opening.finish(name.clone(), checkpoint, created_position, snapshots)))
 }
 
 /// The folder's file names; leftovers of deletions and replacements are removed.
@@ -103,12 +106,14 @@ fn read_id(
     name: &TopicPartition,
     path: &Path,
     has_segments: bool,
-) -> Result<Option<TopicIdPartition>, FolderError> {
+) -> Result<Option<(TopicIdPartition, u64)>, FolderError> {
     let path = path.join(layout::PARTITION_METADATA);
     let bytes = fs::read_whole(&*shared.fs, &path, layout::TEXT_BYTES_MAX)?.unwrap_or_default();
-    let topic_id = String::from_utf8(bytes).ok().and_then(|t| layout::parse_partition_metadata(&t));
-    match topic_id {
-        Some(topic_id) => Ok(Some(TopicIdPartition { topic_id, partition: name.partition })),
+    let metadata = String::from_utf8(bytes).ok().and_then(|t| layout::parse_partition_metadata(&t));
+    match metadata {
+        Some((topic_id, created_position)) => {
+            Ok(Some((TopicIdPartition { topic_id, partition: name.partition }, created_position)))
+        }
         None if has_segments => Err(FolderError::Damaged {
             id: None,
             reason: "partition.metadata is missing or damaged".to_owned(),
@@ -215,7 +220,8 @@ impl Opening<'_> {
     ) -> Result<(), FolderError> {
         let segment = self.add_segment(base_offset)?;
         let known = checkpoint.map(|c| c.active).filter(|active| active.base_offset == base_offset);
-        let start = known.unwrap_or_else(|| SegmentFacts::empty_at(base_offset, self.shared.clock.now()));
+        let start =
+            known.unwrap_or_else(|| SegmentFacts::empty_at(base_offset, self.shared.clock.now()));
         let file_bytes = segment.written_bytes();
         if file_bytes < start.size_bytes {
             let reason = format!(
@@ -226,13 +232,16 @@ impl Opening<'_> {
         }
         if file_bytes == start.size_bytes && known.is_some() {
             if !self.was_clean {
-                segment.check_indexes(&start).map_err(|e| FolderError::damaged(self.id, e.to_string()))?;
+                segment
+                    .check_indexes(&start)
+                    .map_err(|e| FolderError::damaged(self.id, e.to_string()))?;
             }
             self.found.facts.push(start);
             return Ok(());
         }
         if self.found.log_end().is_some_and(|end| end != base_offset) {
-            let reason = format!("segment {base_offset} does not follow on {:?}", self.found.log_end());
+            let reason =
+                format!("segment {base_offset} does not follow on {:?}", self.found.log_end());
             return Err(FolderError::damaged(self.id, reason));
         }
         let mut scanned = self.read_batches(&segment, start)?;
@@ -304,7 +313,9 @@ impl Opening<'_> {
     }
 
     fn require_checkpointed(&self, checkpoint: Option<&LogCheckpoint>) -> Result<(), FolderError> {
-        let (Some(checkpoint), Some(end)) = (checkpoint, self.found.log_end()) else { return Ok(()) };
+        let (Some(checkpoint), Some(end)) = (checkpoint, self.found.log_end()) else {
+            return Ok(());
+        };
         if end < checkpoint.active.next_offset {
             let reason =
                 format!("ends at {end}, was durable up to {}", checkpoint.active.next_offset);
@@ -323,8 +334,7 @@ impl Opening<'_> {
         let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(()) };
         let usable = snapshots.iter().rev().filter(|offset| **offset <= at);
         let restored = usable.copied().find_map(|offset| self.read_snapshot(offset));
-        let (states, from) =
-            restored.unwrap_or_else(|| (ProducerStates::default(), Offset::ZERO));
+        let (states, from) = restored.unwrap_or_else(|| (ProducerStates::default(), Offset::ZERO));
         self.found.producers = states;
         if from < at {
             tracing::warn!(id = %self.id, %from, to = %at, "reading batches for producer states");
@@ -371,6 +381,7 @@ impl Opening<'_> {
         self,
         name: TopicPartition,
         checkpoint: Option<&LogCheckpoint>,
+        created_position: u64,
         snapshots: Vec<Offset>,
     ) -> Log {
         let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
@@ -382,8 +393,7 @@ impl Opening<'_> {
             producers: self.found.producers,
         };
         let now = self.shared.clock.now();
-        let mut core =
-            PartitionLog::recover(recovered, self.config, jitter_seed(self.id), now);
+        let mut core = PartitionLog::recover(recovered, self.config, jitter_seed(self.id), now);
         if let Some(checkpoint) = checkpoint
             && checkpoint.leader_epoch > core.leader_epoch()
         {
@@ -391,7 +401,7 @@ impl Opening<'_> {
         }
         let checkpoint = checkpoint
             .cloned()
-            .unwrap_or_else(|| checkpoint_of(self.id, &core, 0, ProducersAt::Empty));
+            .unwrap_or_else(|| checkpoint_of(self.id, &core, created_position, ProducersAt::Empty));
         let parts = LogParts {
             id: self.id,
             name,
@@ -419,7 +429,8 @@ fn whole_batch(
     position: u64,
     end: u64,
 ) -> io::Result<Option<BatchHeader>> {
-    let header = window.at(file, position, HEADER_BYTES, end)?.and_then(|b| BatchHeader::parse(b).ok());
+    let header =
+        window.at(file, position, HEADER_BYTES, end)?.and_then(|b| BatchHeader::parse(b).ok());
     let Some(header) = header else { return Ok(None) };
     let size_bytes = header.size_bytes();
     if position + size_bytes as u64 > end {

@@ -1,0 +1,411 @@
+//! What a crash may and may not do, against a model that remembers every batch.
+//!
+//! A script of random steps runs on a simulated disk until the power is cut, or the process killed, at some operation. Then the dir is
+//! opened again and must show, for every partition: each batch that a completed flush covered, at its offset, byte for byte; behind
+//! those only batches that were appended there, without a gap; producer states and epochs that follow from exactly these batches.
+//! Then the script goes on, on what is left.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use thalweg_env::fs::Fault;
+use thalweg_log_core::{ProducerBatch, ProducerStates};
+use thalweg_record::BatchHeader;
+use thalweg_types::Durability;
+
+use super::*;
+
+/// What one partition was told and has promised.
+#[derive(Debug, Default, Clone)]
+struct Model {
+    /// Every batch appended, as stamped; the log's history since its creation.
+    batches: Vec<Vec<u8>>,
+    /// A batch whose append failed for an unknown reason: it may be there, right after the others.
+    maybe: Option<BytesMut>,
+    flushed_end: Offset,
+    log_start: Offset,
+    next_sequence: i32,
+    epoch: i32,
+    /// A creation or a deletion that failed: the log may be there or not.
+    uncertain: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Crash {
+    Power,
+    Kill,
+}
+
+struct World {
+    bench: Bench,
+    random: SeededRandom,
+    models: BTreeMap<i32, Model>,
+    durability: Durability,
+    created: u32,
+}
+
+impl Model {
+    fn header(batch: &[u8]) -> BatchHeader {
+        BatchHeader::parse(batch).unwrap()
+    }
+
+    fn end(&self) -> Offset {
+        self.batches.last().map_or(Offset(0), |batch| Self::header(batch).next_offset())
+    }
+
+    fn producers(&self) -> BTreeMap<i64, (i16, Vec<ProducerBatch>)> {
+        let mut states = ProducerStates::default();
+        for batch in &self.batches {
+            states.apply(&Self::header(batch), Timestamp(0));
+        }
+        summary(&states)
+    }
+}
+
+fn summary(states: &ProducerStates) -> BTreeMap<i64, (i16, Vec<ProducerBatch>)> {
+    let one = |(id, state): (ProducerId, &thalweg_log_core::ProducerState)| {
+        (id.0, (state.epoch.0, state.batches.iter().copied().collect()))
+    };
+    states.iter().map(one).collect()
+}
+
+impl World {
+    fn new(seed: u64, durability: Durability) -> Self {
+        Self {
+            bench: Bench::new(seed),
+            random: SeededRandom::new(seed ^ 0xabcdef),
+            models: BTreeMap::new(),
+            durability,
+            created: 0,
+        }
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn config(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: 2_500,
+            index_interval_bytes: 300,
+            retention_bytes: Some(7_000),
+            durability: self.durability,
+            ..LogConfig::default()
+        }
+    }
+
+    /// One random step. `Err` when the disk is gone.
+    fn step(&mut self, dir: &LogDir) -> Result<(), ()> {
+        let partition = self.below(3) as i32;
+        let Some(log) = dir.log(&id(partition)) else {
+            return self.create(dir, partition);
+        };
+        match self.below(40) {
+            0..=23 => self.append(dir, &log, partition),
+            24..=29 => self.flush(dir),
+            30..=33 => dir.step_write_behind().map(|_| ()).map_err(|_| ()),
+            34 => dir.write_all_behind().map_err(|_| ()),
+            35 | 36 => self.retain(&log, partition),
+            37 => self.delete_records(&log, partition),
+            38 => self.begin_epoch(&log, partition),
+            _ if self.below(4) == 0 => self.delete(dir, partition),
+            _ => self.flush(dir),
+        }
+    }
+
+    fn create(&mut self, dir: &LogDir, partition: i32) -> Result<(), ()> {
+        self.created += 1;
+        let model = Model { uncertain: true, ..Model::default() };
+        self.models.insert(partition, model);
+        let created = dir.create(name(partition), topic_id(), self.config());
+        let log = created.map_err(|_| ())?;
+        self.models.get_mut(&partition).unwrap().uncertain = false;
+        log.begin_leader_epoch(LeaderEpoch(0)).map_err(|_| ())
+    }
+
+    fn append(&mut self, dir: &LogDir, log: &Log, partition: i32) -> Result<(), ()> {
+        let (length, records) = (self.below(600) as usize, self.below(3) + 1);
+        let value = vec![self.below(256) as u8; length];
+        let values: Vec<&[u8]> = (0..records).map(|_| &value[..]).collect();
+        let idempotent = self.below(2) == 0;
+        let timestamp = 1_000_000 + self.below(1_000) as i64;
+        let model = self.models.get_mut(&partition).unwrap();
+        let producer = idempotent.then_some((i64::from(partition) + 50, 0, model.next_sequence));
+        let sent = batch(&values, timestamp, producer);
+        let mut expected = sent.clone();
+        stamp(&mut expected, model, log.leader_epoch());
+        match super::append(log, sent) {
+            Ok(appended) => {
+                assert_eq!(appended.base_offset, model.end());
+                model.batches.push(expected.to_vec());
+                model.next_sequence += if idempotent { records as i32 } else { 0 };
+                Ok(())
+            }
+            Err(AppendError::Throttled) => {
+                dir.step_write_behind().map_err(|_| ())?;
+                Ok(())
+            }
+            Err(AppendError::Failed(_)) => {
+                model.maybe = Some(expected);
+                Err(())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn flush(&mut self, dir: &LogDir) -> Result<(), ()> {
+        dir.step_flush().map_err(|_| ())?;
+        for (partition, model) in &mut self.models {
+            let Some(log) = dir.log(&id(*partition)) else { continue };
+            let offsets = log.offsets();
+            assert_eq!(offsets.recovery_point(), model.end());
+            model.flushed_end = offsets.recovery_point();
+            log.advance_high_watermark(offsets.durable_end());
+        }
+        Ok(())
+    }
+
+    fn retain(&mut self, log: &Log, partition: i32) -> Result<(), ()> {
+        log.apply_retention(Timestamp(1_000_000)).map_err(|_| ())?;
+        self.models.get_mut(&partition).unwrap().log_start = log.offsets().log_start();
+        Ok(())
+    }
+
+    fn delete_records(&mut self, log: &Log, partition: i32) -> Result<(), ()> {
+        let offsets = log.offsets();
+        let span = offsets.high_watermark().records_since(offsets.log_start()) as u64;
+        let to = Offset(offsets.log_start().0 + self.below(span + 1) as i64);
+        let model = self.models.get_mut(&partition).unwrap();
+        match log.delete_records(to) {
+            Err(StorageError::Throttled) => return Ok(()),
+            moved => moved.map_err(|_| model.log_start = to)?,
+        };
+        model.log_start = to;
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, log: &Log, partition: i32) -> Result<(), ()> {
+        let model = self.models.get_mut(&partition).unwrap();
+        match log.begin_leader_epoch(LeaderEpoch(model.epoch + 1)) {
+            Ok(()) => model.epoch += 1,
+            Err(AppendError::Throttled) => {}
+            Err(_) => return Err(()),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, dir: &LogDir, partition: i32) -> Result<(), ()> {
+        self.models.get_mut(&partition).unwrap().uncertain = true;
+        match dir.delete(&id(partition)) {
+            Ok(()) => {
+                self.models.remove(&partition);
+                Ok(())
+            }
+            Err(StorageError::Throttled) => {
+                self.models.get_mut(&partition).unwrap().uncertain = false;
+                Ok(())
+            }
+            Err(_) => Err(()),
+        }
+    }
+
+    fn restart(&self, crash: Crash) {
+        match crash {
+            Crash::Power => self.bench.fs.restart_after_power_cut(),
+            Crash::Kill => self.bench.fs.restart_after_kill(),
+        }
+    }
+
+    /// Compares an opened dir with the models, and the models with it: what was not certain is now.
+    fn verify(&mut self, dir: &LogDir, crash: Crash) {
+        assert_eq!(dir.suspects(), []);
+        let partitions: Vec<i32> = self.models.keys().copied().collect();
+        for log in dir.logs() {
+            assert!(
+                partitions.contains(&log.id().partition.0),
+                "{} is back",
+                log.topic_partition()
+            );
+        }
+        for partition in partitions {
+            let model = self.models.get_mut(&partition).unwrap();
+            match dir.log(&id(partition)) {
+                None => {
+                    assert!(model.uncertain, "partition {partition} is gone");
+                    self.models.remove(&partition);
+                }
+                Some(log) => {
+                    log.configure(LogConfig {
+                        segment_bytes: 2_500,
+                        index_interval_bytes: 300,
+                        retention_bytes: Some(7_000),
+                        durability: self.durability,
+                        ..LogConfig::default()
+                    });
+                    verify_log(model, &log, crash);
+                    // As the leader does after a restart; the disk may be gone again.
+                    let _ = log.begin_leader_epoch(LeaderEpoch(model.epoch));
+                    log.advance_high_watermark(log.offsets().log_end());
+                }
+            }
+        }
+    }
+}
+
+fn stamp(batch: &mut [u8], model: &Model, epoch: LeaderEpoch) {
+    thalweg_record::stamp(batch, model.end(), epoch);
+}
+
+fn verify_log(model: &mut Model, log: &Log, crash: Crash) {
+    let offsets = log.offsets();
+    let end = offsets.log_end();
+    assert_eq!(offsets.recovery_point(), end, "everything found is durable");
+    if let Some(maybe) = model.maybe.take()
+        && end > model.end()
+    {
+        model.batches.push(maybe.to_vec());
+    }
+    let must_have = match crash {
+        Crash::Power => model.flushed_end,
+        Crash::Kill => model.end(),
+    };
+    assert!(end >= must_have, "ends at {end}, must reach {must_have}");
+    model.batches.retain(|batch| Model::header(batch).base_offset < end);
+    assert_eq!(model.end(), end, "ends within a batch or beyond all batches");
+
+    let start = offsets.log_start();
+    assert!(
+        start <= model.log_start.max(Offset(0)) || model.uncertain,
+        "{start} {}",
+        model.log_start
+    );
+    let expected: Vec<(Offset, Vec<u8>)> = model
+        .batches
+        .iter()
+        .map(|batch| (Model::header(batch).base_offset, batch.clone()))
+        .filter(|(_, batch)| Model::header(batch).next_offset() > start)
+        .collect();
+    assert_eq!(read_all(log, start), expected);
+    for (base_offset, batch) in &expected {
+        let epoch = Model::header(batch).leader_epoch;
+        assert_eq!(log.epoch_at((*base_offset).max(start)), Some(epoch));
+    }
+    let producers = log.inspect(|core| summary(core.producers()));
+    assert_eq!(producers, model.producers());
+    let next = producers.values().next().and_then(|(_, batches)| batches.last().copied());
+    model.next_sequence = next.map_or(0, |batch| batch.last_sequence.0 + 1);
+    model.epoch = model.epoch.max(log.leader_epoch().0);
+    model.flushed_end = end;
+    model.log_start = start;
+    model.uncertain = false;
+}
+
+/// Runs lives of a dir, each ended by a crash, on one disk.
+fn run(seed: u64, durability: Durability, lives: u64) {
+    let mut world = World::new(seed, durability);
+    let mut crash = Crash::Kill;
+    for _ in 0..lives {
+        let cut_in = world.below(160);
+        let next_crash = if world.below(3) == 0 { Crash::Kill } else { Crash::Power };
+        let cut_at = world.bench.fs.operations() + cut_in;
+        world.bench.fs.inject(cut_at, Fault::PowerCut);
+        let Ok(dir) = LogDir::open(world.bench.options.clone()) else {
+            // Cut while opening: nothing is lost by that either.
+            world.bench.fs.restart_after_power_cut();
+            continue_after_failed_open(&mut world, crash);
+            crash = Crash::Power;
+            continue;
+        };
+        world.verify(&dir, crash);
+        for _ in 0..200 {
+            if world.step(&dir).is_err() {
+                break;
+            }
+        }
+        crash = if world.bench.fs.is_powered() { next_crash } else { Crash::Power };
+        drop(dir);
+        world.restart(crash);
+    }
+    let dir = world.bench.open();
+    world.verify(&dir, crash);
+}
+
+/// A start that the power cut interrupted must not weaken what the crash before it left: what a kill left in the page cache may be lost
+/// now, what was flushed may not.
+fn continue_after_failed_open(world: &mut World, _crash: Crash) {
+    let dir = world.bench.open();
+    world.verify(&dir, Crash::Power);
+    drop(dir);
+    world.bench.fs.restart_after_kill();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_crash_loses_a_flushed_batch_or_invents_one(seed: u64, replicated: bool) {
+        let durability = if replicated { Durability::Replicated } else { Durability::Fsync };
+        run(seed, durability, 5);
+    }
+}
+
+/// A fixed script that meets every kind of operation.
+fn script(world: &mut World, dir: &LogDir) -> Result<(), ()> {
+    for partition in 0..2 {
+        world.create(dir, partition)?;
+    }
+    for round in 0..3 {
+        for partition in [0, 1, 0, 0] {
+            let log = dir.log(&id(partition)).ok_or(())?;
+            for _ in 0..4 {
+                world.append(dir, &log, partition)?;
+            }
+            if round == 1 {
+                world.begin_epoch(&log, partition)?;
+            }
+        }
+        world.flush(dir)?;
+        dir.step_write_behind().map_err(|_| ())?;
+        let log = dir.log(&id(0)).ok_or(())?;
+        world.append(dir, &log, 0)?;
+        world.retain(&log, 0)?;
+    }
+    dir.write_all_behind().map_err(|_| ())?;
+    world.flush(dir)?;
+    world.delete(dir, 1)?;
+    dir.step_write_behind().map_err(|_| ())?;
+    world.create(dir, 1)?;
+    let log = dir.log(&id(1)).ok_or(())?;
+    world.append(dir, &log, 1)?;
+    world.flush(dir)
+}
+
+#[test]
+fn power_may_go_at_every_single_operation_of_a_script() {
+    let operations = {
+        let mut world = World::new(0, Durability::Fsync);
+        let dir = world.bench.open();
+        script(&mut world, &dir).unwrap();
+        world.bench.fs.operations()
+    };
+    assert!(operations > 100, "{operations}");
+    for cut_at in 0..operations {
+        let mut world = World::new(cut_at, Durability::Fsync);
+        world.random = SeededRandom::new(0xabcdef);
+        world.bench.fs.inject(cut_at, Fault::PowerCut);
+        if let Ok(dir) = LogDir::open(world.bench.options.clone()) {
+            let _ = script(&mut world, &dir);
+        }
+        world.bench.fs.restart_after_power_cut();
+        let dir = world.bench.open();
+        world.verify(&dir, Crash::Power);
+        // And once more, on what is left.
+        for _ in 0..30 {
+            world.step(&dir).unwrap();
+        }
+        drop(dir);
+        world.bench.fs.restart_after_power_cut();
+        let dir = world.bench.open();
+        world.verify(&dir, Crash::Power);
+    }
+}
