@@ -123,7 +123,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "operations.log_filter",
         Kind::Filter,
-        Default::Text("info"),
+        Default::Text("info,openraft=warn,sled=warn"),
         "Which log lines are written: a level, or levels per module (`info,thalweg_storage=debug`).",
     ),
     Key::integer(

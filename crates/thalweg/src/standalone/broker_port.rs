@@ -1,45 +1,119 @@
-//! The gateway's way to the broker when both live in one process: calls, translated, without a copy or a hop.
+//! The gateway's way to the broker in the same process: plain calls, and errors told with outcome and leader.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thalweg_broker::error::{AppendError, FetchError, NotLeading, ProduceError, Unknown};
-use thalweg_broker::fetch::list_offset;
-use thalweg_broker::{Broker, TopicRef, fetch};
+use thalweg_broker::fetch::{self, list_offset};
+use thalweg_broker::{Broker, Partition, TopicRef};
 use thalweg_gateway::port::{
-    BrokerPort, FetchCall, FetchedPartition, Fetched, ListedOffset, OffsetQuery, ProduceCall,
+    BrokerPort, FetchCall, Fetched, FetchedPartition, ListedOffset, OffsetQuery, ProduceCall,
     Produced,
 };
-use thalweg_metadata_core::{Endpoint, Image};
+use thalweg_metadata_core::Endpoint;
 use thalweg_rpc::{Error, LeaderHint};
 use thalweg_types::{
-    Acks, ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch,
+    Acks, IsolationLevel, LeaderEpoch, NodeId, Offset, Outcome, PartitionIndex, ProducerEpoch,
     ProducerId, TopicName, TopicPartition,
 };
+use tokio::sync::Mutex;
 
-/// The broker of this process, as its gateway sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct LocalBroker(pub(crate) Arc<Broker>);
+/// A broker as the gateway sees it.
+#[derive(Debug)]
+pub(super) struct LocalBroker {
+    broker: Arc<Broker>,
+    /// Who waits for a partition that the metadata gives to this broker and that it has not taken over yet, first come first served.
+    newcomers: Mutex<()>,
+    newcomer_count: AtomicUsize,
+}
+
+impl LocalBroker {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker, newcomers: Mutex::new(()), newcomer_count: AtomicUsize::new(0) }
+    }
+
+    /// The partition by name. One that was just made may be in the metadata a moment before the broker serves it; callers wait for it
+    /// one behind the other, and newer ones behind them, so that appends keep the order of their calls.
+    async fn partition(
+        &self,
+        topic: &TopicName,
+        partition: PartitionIndex,
+    ) -> Result<Arc<Partition>, Unknown> {
+        let find = || self.broker.partition(&TopicRef::Name(topic.as_str()), partition);
+        if self.newcomer_count.load(Ordering::Acquire) == 0 {
+            match find() {
+                Err(Unknown::Elsewhere { leader, .. }) if leader == self.broker.node_id() => {}
+                found => return found,
+            }
+        }
+        let _counted = Counted::new(&self.newcomer_count);
+        let _turn = self.newcomers.lock().await;
+        match find() {
+            Err(Unknown::Elsewhere { leader, .. }) if leader == self.broker.node_id() => {
+                self.broker.served(self.broker.image().position().index).await;
+                find()
+            }
+            found => found,
+        }
+    }
+
+    /// Adds where the leader is, when the refusal was about that.
+    fn with_leader(&self, error: Error, at: &TopicPartition, leader: Option<Leader>) -> Error {
+        let Some((node_id, leader_epoch)) = leader else { return error };
+        let image = self.broker.image();
+        let public = |endpoint: &&Endpoint| endpoint.listener == Endpoint::PUBLIC;
+        let endpoint = image
+            .node(node_id)
+            .and_then(|node| node.endpoints.iter().find(public))
+            .map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
+        error.with_leader(LeaderHint { partition: at.clone(), node_id, leader_epoch, endpoint })
+    }
+
+    fn refused(&self, error: &AppendError, at: &TopicPartition) -> Error {
+        let refused = Error::new(error.code(), error.to_string()).not_applied();
+        self.with_leader(refused, at, error.leader())
+    }
+
+    fn unacknowledged(&self, error: &ProduceError, at: &TopicPartition) -> Error {
+        let told = Error::new(error.code(), error.to_string());
+        let told = match error.outcome() {
+            Outcome::NotApplied => told.not_applied(),
+            Outcome::Unknown => told.outcome_unknown(),
+        };
+        self.with_leader(told, at, error.leader())
+    }
+
+    fn unreadable(&self, error: &FetchError, at: &TopicPartition) -> Error {
+        let told = Error::new(error.code(), error.to_string()).not_applied();
+        self.with_leader(told, at, error.leader())
+    }
+}
 
 impl BrokerPort for LocalBroker {
     async fn produce(&self, call: ProduceCall) -> Result<Produced, Error> {
-        let broker = &self.0;
-        let place = TopicPartition { topic: call.topic, partition: call.partition };
-        let refuse = |error: ProduceError| produce_error(&error, &place, &broker.image());
-        let partition = broker
-            .partition(&TopicRef::Name(place.topic.as_str()), place.partition)
-            .map_err(|unknown| refuse(AppendError::from(unknown).into()))?;
-        let pending = broker
-            .append(&partition, call.batch, call.acks)
+        let ProduceCall { topic, partition: index, batch, acks, timeout } = call;
+        let at = TopicPartition { topic, partition: index };
+        let partition = self
+            .partition(&at.topic, index)
             .await
-            .map_err(|refused| refuse(refused.into()))?;
-        if call.acks == Acks::None {
+            .map_err(|error| self.refused(&AppendError::from(error), &at))?;
+        let pending = self
+            .broker
+            .append(&partition, batch, acks)
+            .await
+            .map_err(|error| self.refused(&error, &at))?;
+        if acks == Acks::None {
             return Ok(Produced {
                 base_offset: Offset::NONE,
                 log_append_time: None,
                 log_start_offset: Offset::NONE,
             });
         }
-        let appended = broker.acknowledged(pending, call.timeout).await.map_err(refuse)?;
+        let appended = self
+            .broker
+            .acknowledged(pending, timeout)
+            .await
+            .map_err(|error| self.unacknowledged(&error, &at))?;
         Ok(Produced {
             base_offset: appended.base_offset,
             log_append_time: appended.log_append_time,
@@ -48,24 +122,25 @@ impl BrokerPort for LocalBroker {
     }
 
     async fn fetch(&self, call: FetchCall) -> Result<Vec<FetchedPartition>, Error> {
-        let broker = &self.0;
-        let partitions = call.partitions.iter().map(|wanted| fetch::FetchPartition {
-            target: broker.partition(&TopicRef::Name(wanted.topic.as_str()), wanted.partition),
-            offset: wanted.offset,
-            max_bytes: wanted.max_bytes,
-            reader_epoch: wanted.current_leader_epoch,
-        });
-        let inner = fetch::FetchCall {
-            partitions: partitions.collect(),
+        let mut partitions = Vec::with_capacity(call.partitions.len());
+        for wanted in &call.partitions {
+            partitions.push(fetch::FetchPartition {
+                target: self.partition(&wanted.topic, wanted.partition).await,
+                offset: wanted.offset,
+                max_bytes: wanted.max_bytes,
+                reader_epoch: wanted.current_leader_epoch,
+            });
+        }
+        let broker_call = fetch::FetchCall {
+            partitions,
             min_bytes: call.min_bytes,
-            max_bytes: call.max_bytes,
+            max_bytes: call.max_bytes.min(self.broker.options().fetch_bytes_max),
             max_wait: call.max_wait,
             isolation: call.isolation,
         };
-        let fetched = broker.fetch(&inner).await;
-        let image = broker.image();
-        let answer = call.partitions.into_iter().zip(fetched).map(|(wanted, result)| {
-            let place = TopicPartition { topic: wanted.topic, partition: wanted.partition };
+        let results = self.broker.fetch(&broker_call).await;
+        let answer = call.partitions.into_iter().zip(results).map(|(wanted, result)| {
+            let at = TopicPartition { topic: wanted.topic, partition: wanted.partition };
             let result = match result {
                 Ok(fetched) => Ok(Fetched {
                     high_watermark: fetched.high_watermark,
@@ -73,9 +148,9 @@ impl BrokerPort for LocalBroker {
                     log_start_offset: fetched.log_start_offset,
                     batches: fetched.batches,
                 }),
-                Err(error) => Err(fetch_error(&error, &place, &image)),
+                Err(error) => Err(self.unreadable(&error, &at)),
             };
-            FetchedPartition { topic: place.topic, partition: place.partition, result }
+            FetchedPartition { topic: at.topic, partition: at.partition, result }
         });
         Ok(answer.collect())
     }
@@ -87,20 +162,18 @@ impl BrokerPort for LocalBroker {
         at: OffsetQuery,
         isolation: IsolationLevel,
     ) -> Result<Option<ListedOffset>, Error> {
+        let name = TopicPartition { topic, partition };
         let query = match at {
             OffsetQuery::Earliest => fetch::OffsetQuery::Earliest,
             OffsetQuery::Latest => fetch::OffsetQuery::Latest,
             OffsetQuery::MaxTimestamp => fetch::OffsetQuery::MaxTimestamp,
             OffsetQuery::Timestamp(timestamp) => fetch::OffsetQuery::Timestamp(timestamp),
         };
-        let found = self
-            .0
-            .partition(&TopicRef::Name(topic.as_str()), partition)
-            .map_err(FetchError::from)
-            .and_then(|found| list_offset(&found, query, isolation, LeaderEpoch::NONE))
-            .map_err(|error| {
-                fetch_error(&error, &TopicPartition { topic, partition }, &self.0.image())
-            })?;
+        let found = match self.partition(&name.topic, partition).await {
+            Ok(found) => list_offset(&found, query, isolation, LeaderEpoch::NONE).await,
+            Err(unknown) => Err(unknown.into()),
+        };
+        let found = found.map_err(|error| self.unreadable(&error, &name))?;
         Ok(found.map(|found| ListedOffset {
             offset: found.offset,
             timestamp: found.timestamp,
@@ -109,59 +182,77 @@ impl BrokerPort for LocalBroker {
     }
 
     async fn init_producer(&self) -> Result<(ProducerId, ProducerEpoch), Error> {
-        Ok((self.0.new_producer_id().await?, ProducerEpoch(0)))
+        Ok((self.broker.new_producer_id().await?, ProducerEpoch(0)))
     }
 }
 
-fn produce_error(error: &ProduceError, place: &TopicPartition, image: &Image) -> Error {
-    let leader = match error {
-        ProduceError::Refused(AppendError::NotLeading(error)) => not_leading(error),
-        ProduceError::Refused(AppendError::Unknown(error)) => elsewhere(error),
-        _ => None,
-    };
-    let message = format!("{place}: {error}");
-    Error {
-        outcome: error.outcome(),
-        ..with_hint(Error::new(error.code(), message), leader, place, image)
+/// Counts one for as long as it lives, also when its future is dropped half-way.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
     }
 }
 
-/// Reading changes nothing, so whatever went wrong was not applied.
-fn fetch_error(error: &FetchError, place: &TopicPartition, image: &Image) -> Error {
-    let leader = match error {
-        FetchError::NotLeading(error) => not_leading(error),
-        FetchError::Unknown(error) => elsewhere(error),
-        _ => None,
-    };
-    let message = format!("{place}: {error}");
-    with_hint(Error::new(error.code(), message), leader, place, image).not_applied()
-}
-
-fn not_leading(error: &NotLeading) -> Option<(NodeId, LeaderEpoch)> {
-    match error {
-        NotLeading::NotLeader { leader, epoch } => Some((*leader, *epoch)),
-        _ => None,
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-fn elsewhere(error: &Unknown) -> Option<(NodeId, LeaderEpoch)> {
-    match error {
-        Unknown::Elsewhere { leader, epoch } => Some((*leader, *epoch)),
-        _ => None,
+/// A partition's leader and its epoch, as far as a refusal names them.
+type Leader = (NodeId, LeaderEpoch);
+
+/// Which leader an error names, if it is about leadership at all.
+trait NamesLeader {
+    fn leader(&self) -> Option<Leader>;
+}
+
+impl NamesLeader for Unknown {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Self::Elsewhere { leader, epoch } => Some((*leader, *epoch)),
+            Self::TopicOrPartition | Self::TopicId => None,
+        }
     }
 }
 
-fn with_hint(
-    error: Error,
-    leader: Option<(NodeId, LeaderEpoch)>,
-    place: &TopicPartition,
-    image: &Image,
-) -> Error {
-    let Some((node_id, leader_epoch)) = leader else { return error };
-    let endpoint = image
-        .node(node_id)
-        .and_then(|node| node.endpoint(Endpoint::PUBLIC))
-        .map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
-    debug_assert_eq!(error.code, ErrorCode::NotLeaderOrFollower);
-    error.with_leader(LeaderHint { partition: place.clone(), node_id, leader_epoch, endpoint })
+impl NamesLeader for NotLeading {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Self::NotLeader { leader, epoch } => Some((*leader, *epoch)),
+            Self::FencedEpoch { .. } | Self::UnknownEpoch { .. } => None,
+        }
+    }
+}
+
+impl NamesLeader for AppendError {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Self::Unknown(error) => error.leader(),
+            Self::NotLeading(error) => error.leader(),
+            _ => None,
+        }
+    }
+}
+
+impl NamesLeader for ProduceError {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Self::Refused(error) => error.leader(),
+            Self::Unacknowledged(_) => None,
+        }
+    }
+}
+
+impl NamesLeader for FetchError {
+    fn leader(&self) -> Option<Leader> {
+        match self {
+            Self::Unknown(error) => error.leader(),
+            Self::NotLeading(error) => error.leader(),
+            Self::OutOfRange { .. } | Self::Log(_) => None,
+        }
+    }
 }
