@@ -5,7 +5,8 @@
 //! 3. [`admission`]: at most so many calls at a time; the next one is refused at once instead of queueing (load shedding). A stream
 //!    counts until its last message;
 //! 4. [`deadline`]: the caller's `grpc-timeout`, capped. Inside admission, so that a refused call costs no timer;
-//! 5. the routes to the services.
+//! 5. [`mirror`]: answers are compressed as requests are;
+//! 6. the routes to the services.
 //!
 //! No layer fails: each answers with a typed [`Error`](crate::Error) instead of calling the one below.
 
@@ -13,6 +14,7 @@ pub mod admission;
 mod body;
 pub mod deadline;
 pub mod detail;
+pub mod mirror;
 pub mod observe;
 
 use std::convert::Infallible;
@@ -29,6 +31,7 @@ use crate::routes::Routes;
 use admission::AdmissionLayer;
 use deadline::DeadlineLayer;
 use detail::DetailLayer;
+use mirror::MirrorLayer;
 use observe::{CallObserver, ObserveLayer};
 
 /// Health checks are answered even by a server that refuses everything else, or it would be restarted for being busy.
@@ -80,6 +83,7 @@ pub(crate) fn around(
         .layer(DetailLayer)
         .layer(AdmissionLayer::new(options.calls_max))
         .layer(DeadlineLayer::new(options.call_time_max))
+        .layer(MirrorLayer)
         .service(routes)
 }
 

@@ -1,16 +1,23 @@
 //! What every gRPC client sees: reflection, health, compression, metrics.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
+use http_body::Body as _;
+use prost::Message as _;
+use thalweg_proto::consumer::v1 as consumer;
 use thalweg_proto::producer::v1 as producer;
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, Outcome};
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tower::ServiceExt as _;
 
-use crate::rig::{Rig, values};
+use crate::rig::{Rig, from, values};
 
 /// The services by reflection, and whether the file of one of their messages is known.
 macro_rules! reflected {
@@ -82,6 +89,46 @@ async fn messages_may_be_compressed_both_ways() {
         let answer = client.produce(values("orders", &[&"x".repeat(100_000)])).await.unwrap();
         assert_eq!(answer.into_inner().partitions[0].record_count, 1);
     }
+}
+
+#[tokio::test]
+async fn answers_are_compressed_only_for_clients_that_compress() {
+    let rig = Rig::start(&[("orders", 1)]).await;
+    rig.produce(values("orders", &["a"])).await;
+    let unary = ("/thalweg.admin.v1.Admin/DescribeCluster", Vec::new());
+    let start = consumer::FetchStreamStart {
+        partitions: vec![from("orders", 0, 0)],
+        credit_bytes: 1,
+        ..Default::default()
+    };
+    let start = consumer::FetchStreamRequest {
+        message: Some(consumer::fetch_stream_request::Message::Start(start)),
+    };
+    let stream = ("/thalweg.consumer.v1.Consumer/FetchStream", start.encode_to_vec());
+    for (path, message) in [unary, stream] {
+        assert_eq!(first_flag(&rig, path, &message, None).await, 0, "merely could read it");
+        assert_eq!(first_flag(&rig, path, &message, Some("gzip")).await, 1);
+    }
+}
+
+/// Whether the answer to a call is compressed: the first byte of a gRPC message says so.
+async fn first_flag(rig: &Rig, path: &str, message: &[u8], encoding: Option<&str>) -> u8 {
+    let mut request = http::Request::post(format!("http://gateway{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-accept-encoding", "gzip,zstd");
+    if let Some(encoding) = encoding {
+        request = request.header("grpc-encoding", encoding);
+    }
+    // Not compressed itself, which a message may always be; then its length.
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    let body = Body::new(String::from_utf8(frame).expect("small numbers and text"));
+    let answer = rig.channel.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    let mut answer = answer.into_body();
+    let frame = poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await.unwrap().unwrap();
+    frame.into_data().expect("a message comes before the trailers")[0]
 }
 
 #[tokio::test]

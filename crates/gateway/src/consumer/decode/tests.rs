@@ -1,3 +1,5 @@
+//! Batches to records, and as they are.
+
 use super::*;
 use thalweg_record::{BatchBuilder, stamp};
 use thalweg_types::{LeaderEpoch, Timestamp};
