@@ -8,7 +8,7 @@
 //! 5. [`mirror`]: answers are compressed as requests are;
 //! 6. the routes to the services.
 //!
-//! No layer fails: each answers with a typed [`Error`](crate::Error) instead of calling the one below.
+//! No layer fails: each answers with a typed [`Error`] instead of calling the one below.
 
 pub mod admission;
 mod body;
