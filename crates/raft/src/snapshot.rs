@@ -79,6 +79,7 @@ impl SnapshotStore {
         for name in names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
             store.remove(&dir.join(name))?;
         }
+        let found_count = names.len();
         names.retain(|name| name.ends_with(SUFFIX));
         // Names sort like positions.
         for name in names.iter().rev() {
@@ -97,7 +98,10 @@ impl SnapshotStore {
                 }
             }
         }
-        store.sync()?;
+        // One whole snapshot and nothing else is how the last life left it: durably. A start is to be quick.
+        if found_count > 1 || store.current().is_none() && found_count > 0 {
+            store.sync()?;
+        }
         Ok(store)
     }
 

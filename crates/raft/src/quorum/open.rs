@@ -38,9 +38,7 @@ pub(crate) fn open<M: StateMachine>(
 ) -> Result<Opened<M>, StartError> {
     let log_dir = options.dir.join("log");
     let snapshot_dir = options.dir.join("snapshots");
-    for dir in [&log_dir, &snapshot_dir] {
-        create_dir_all(options.fs.as_ref(), dir).map_err(StartError::io("create", dir))?;
-    }
+    create_dirs(options, &log_dir, &snapshot_dir)?;
     let lock = lock(options)?;
     let OpenedLog { store, thread, counters } =
         LogStore::open(options.fs.clone(), &log_dir, options.log_file_bytes_max, lock)?;
@@ -60,6 +58,27 @@ pub(crate) fn open<M: StateMachine>(
         counters,
         threads: Threads { kv, kv_thread, log_thread: thread },
     })
+}
+
+/// Durably. A directory that is there may have been made by a life that ended before its name was flushed: as long as the log is empty,
+/// nothing has been promised and the names are flushed (again).
+fn create_dirs(options: &QuorumOptions, log: &Path, snapshots: &Path) -> Result<(), StartError> {
+    let fs = options.fs.as_ref();
+    create_dir_all(fs, &options.dir).map_err(StartError::io("create", &options.dir))?;
+    for dir in [log, snapshots] {
+        match fs.create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(StartError::io("create", dir)(error));
+            }
+            _ => {}
+        }
+    }
+    if fs.list(log).map_err(StartError::io("list", log))?.is_empty() {
+        let parent = options.dir.parent().unwrap_or(&options.dir);
+        fs.sync_dir(parent).map_err(StartError::io("sync", parent))?;
+        fs.sync_dir(&options.dir).map_err(StartError::io("sync", &options.dir))?;
+    }
+    Ok(())
 }
 
 fn lock(options: &QuorumOptions) -> Result<Box<dyn DirLock>, StartError> {
