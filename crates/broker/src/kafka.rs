@@ -55,7 +55,7 @@ impl Backend for KafkaBackend {
             Request::Produce(request) => produce::produce(broker, version, request).await,
             Request::Fetch(request) => fetch::fetch(broker, version, request).await.into(),
             Request::ListOffsets(request) => {
-                list_offsets::list_offsets(broker, request).await.into()
+                list_offsets::list_offsets(broker, version, request).await.into()
             }
             Request::Metadata(request) => metadata::metadata(broker, version, request).await.into(),
             Request::FindCoordinator(request) => {

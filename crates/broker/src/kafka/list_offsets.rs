@@ -18,8 +18,12 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// First version whose answer has room for the record's leader epoch (KIP-320); before it the field must stay unset.
+const WITH_LEADER_EPOCH: i16 = 4;
+
 pub(super) async fn list_offsets(
     broker: &Broker,
+    version: i16,
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let isolation = IsolationLevel::from_wire(request.isolation_level);
@@ -27,7 +31,12 @@ pub(super) async fn list_offsets(
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            partitions.push(answer(broker, TopicRef::Name(&topic.name), wanted, isolation).await);
+            let topic = TopicRef::Name(&topic.name);
+            let mut answer = answer(broker, topic, wanted, isolation).await;
+            if version < WITH_LEADER_EPOCH {
+                answer.leader_epoch = ListOffsetsPartitionResponse::default().leader_epoch;
+            }
+            partitions.push(answer);
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
