@@ -1,5 +1,10 @@
 //! The whole controller in a temporary directory, called over gRPC as its nodes call it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -294,6 +299,34 @@ async fn requests_that_cannot_be_read_are_refused() {
     assert_eq!(refused.code, ErrorCode::InvalidRequest);
     let quorum = life.client.describe_quorum(proto::DescribeQuorumRequest {}).await.unwrap();
     assert_eq!(quorum.into_inner().leader_id, Some(1));
+    life.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_outlives_the_controller_and_goes_on_with_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::start(dir.path()).await;
+    let serve = |life: &Life, address: &str| {
+        let routes = Routes::new().with(life.handle.service());
+        let server = thalweg_rpc::Server::new(ServerOptions::default());
+        server.serve(address.parse().unwrap(), routes).unwrap()
+    };
+    let listener = serve(&life, "127.0.0.1:0");
+    let address = listener.local_addr().unwrap().to_string();
+    let feed = Feed::start(thalweg_rpc::channel(&address).unwrap(), FeedOptions::default());
+    life.join(1).await;
+    let before = life.create(&["a"]).await.index;
+    within(feed.wait_for(LogIndex(before))).await.unwrap();
+    life.stop().await;
+    listener.shutdown().await;
+
+    let mut life = Life::start(dir.path()).await;
+    let _listener = serve(&life, &address);
+    life.join(1).await;
+    let after = life.create(&["b"]).await.index;
+    let image = within(feed.wait_for(LogIndex(after))).await.unwrap();
+    assert_eq!(image, life.handle.feed().image());
+    assert!(image.topic("a").is_some() && image.topic("b").is_some());
     life.stop().await;
 }
 

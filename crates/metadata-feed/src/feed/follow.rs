@@ -112,3 +112,57 @@ fn take_entry(publisher: &Publisher, entry: Entry) -> Result<(), Ended> {
     publisher.apply(stream, records);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use thalweg_proto::internal::metadata::v1 as metadata;
+
+    use super::super::Feed;
+    use super::*;
+
+    fn at(index: u64, controller_epoch: i64) -> Option<metadata::Position> {
+        Some(metadata::Position { index, controller_epoch })
+    }
+
+    fn entry(index: u64, previous_index: u64, controller_epoch: i64) -> Entry {
+        Entry { position: at(index, controller_epoch), previous_index, records: Vec::new() }
+    }
+
+    #[test]
+    fn only_the_entry_that_follows_is_taken_and_none_of_an_older_controller() {
+        let (feed, publisher) = Feed::manual(Image::default());
+        take_entry(&publisher, entry(3, 0, 2)).unwrap();
+        for (wrong, why) in [
+            (entry(3, 0, 2), "again"),
+            (entry(7, 5, 2), "a gap"),
+            (entry(4, 3, 1), "an older controller"),
+            (Entry { position: None, ..entry(4, 3, 2) }, "nowhere"),
+        ] {
+            assert!(take_entry(&publisher, wrong).is_err(), "{why}");
+        }
+        take_entry(&publisher, entry(9, 3, 2)).unwrap();
+        assert_eq!(feed.image().position().index, LogIndex(9));
+    }
+
+    #[test]
+    fn a_snapshot_counts_once_it_is_whole_and_only_if_it_is_not_older() {
+        let (feed, publisher) = Feed::manual(Image::default());
+        let fact = metadata::record::Fact::ProducerIdsAllocated(metadata::ProducerIdsAllocated {
+            next_producer_id: 1000,
+        });
+        let records = vec![metadata::Record { fact: Some(fact) }];
+        let piece = SnapshotPiece { position: at(5, 2), records, last: false };
+        let mut snapshot = Vec::new();
+        take_piece(&publisher, &mut snapshot, piece.clone()).unwrap();
+        assert_eq!(feed.image().position(), Position::START);
+        let last = SnapshotPiece { records: Vec::new(), last: true, ..piece.clone() };
+        take_piece(&publisher, &mut snapshot, last).unwrap();
+        assert_eq!(feed.image().next_producer_id().0, 1000);
+
+        for position in [at(4, 2), at(6, 1), None] {
+            let older = SnapshotPiece { position, records: Vec::new(), last: true };
+            assert!(take_piece(&publisher, &mut Vec::new(), older).is_err());
+        }
+        assert_eq!(feed.image().position().index, LogIndex(5));
+    }
+}

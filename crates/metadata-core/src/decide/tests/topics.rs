@@ -90,7 +90,8 @@ fn one_request_cannot_make_more_partitions_than_one_entry_holds() {
 #[test]
 fn assignments_must_be_dense_even_and_of_known_brokers() {
     let mut cluster = Cluster::of_brokers(3);
-    let cases: [(&[(i32, &[i32])], &str); 7] = [
+    type Assignments = &'static [(i32, &'static [i32])];
+    let cases: [(Assignments, &str); 7] = [
         (&[(1, &[1])], "not from 0"),
         (&[(0, &[1]), (2, &[1])], "a gap"),
         (&[(-1, &[1])], "negative"),

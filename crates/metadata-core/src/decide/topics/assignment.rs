@@ -25,7 +25,7 @@ pub(super) fn check(
         if replicas[..at].contains(id) {
             return refuse(format!("broker {id} is named more than once"));
         }
-        if !image.node(*id).is_some_and(|node| node.role == NodeRole::Broker) {
+        if image.node(*id).is_none_or(|node| node.role != NodeRole::Broker) {
             return refuse(format!("there is no broker {id}"));
         }
     }
