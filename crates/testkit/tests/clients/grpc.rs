@@ -106,23 +106,7 @@ fn what_grpc_produces_kafka_clients_consume() {
 
 /// Produces to partition 0, creating the topic; returns the answer.
 fn produce(grpcurl: &Grpcurl, topic: &str, records: &[RecordLine], compression: &str) -> Value {
-    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(Grpcurl::encode_bytes);
-    let records: Vec<_> = records
-        .iter()
-        .map(|record| {
-            let headers: Vec<_> = record
-                .headers
-                .iter()
-                .map(|(key, value)| json!({ "key": key, "value": bytes(value) }))
-                .collect();
-            json!({
-                "key": bytes(&record.key),
-                "value": bytes(&record.value),
-                "headers": headers,
-                "timestampMs": record.timestamp_ms.to_string(),
-            })
-        })
-        .collect();
+    let records: Vec<_> = records.iter().map(record_json).collect();
     let request = json!({
         "topic": topic,
         "partition": 0,
@@ -131,6 +115,27 @@ fn produce(grpcurl: &Grpcurl, topic: &str, records: &[RecordLine], compression: 
         "createTopic": true,
     });
     grpcurl.call("thalweg.producer.v1.Producer/Produce", &request)
+}
+
+fn record_json(record: &RecordLine) -> Value {
+    let header = |(key, value): &(String, Option<Vec<u8>>)| {
+        let mut header = json!({ "key": key });
+        set_bytes(&mut header, "value", value.as_deref());
+        header
+    };
+    let headers: Vec<_> = record.headers.iter().map(header).collect();
+    let timestamp = record.timestamp_ms.to_string();
+    let mut json = json!({ "timestampMs": timestamp, "headers": headers });
+    set_bytes(&mut json, "key", record.key.as_deref());
+    set_bytes(&mut json, "value", record.value.as_deref());
+    json
+}
+
+/// Null is the absence of the field: JSON's own null is refused for bytes.
+fn set_bytes(message: &mut Value, field: &str, bytes: Option<&[u8]>) {
+    if let Some(bytes) = bytes {
+        message[field] = Grpcurl::encode_bytes(bytes).into();
+    }
 }
 
 /// Everything in partition 0 from an offset on.
