@@ -119,7 +119,7 @@ impl Services {
             .serve_in_memory(Routes::new().with(controller.service()));
         let channel = channel_in_memory(connector);
         let feed = Feed::start(channel.clone(), FeedOptions::default());
-        machine.check_metadata(feed.clone());
+        machine.check_metadata(&feed);
 
         let broker = Broker::start(Parts {
             options: broker_options(settings, configs, &addresses, &machine)?,
@@ -151,8 +151,9 @@ impl Services {
         self.broker.shutdown().await;
         tracing::debug!("broker stopped");
         drop(self.broker);
-        self.internal.shutdown().await;
+        // Ends the streams that the server would otherwise wait for.
         self.controller.shutdown().await;
+        self.internal.shutdown().await;
         tracing::debug!("controller stopped");
         self.operations.shutdown().await;
     }
@@ -169,8 +170,10 @@ impl Machine {
         }
     }
 
-    fn check_metadata(&self, feed: Feed) {
-        self.readiness.check("metadata", move || match feed.image().position().index {
+    fn check_metadata(&self, feed: &Feed) {
+        // Not the feed itself, which ends with its last owner.
+        let applied = feed.changed();
+        self.readiness.check("metadata", move || match *applied.borrow() {
             LogIndex::ZERO => Err("nothing received from the controller yet".to_owned()),
             _ => Ok(()),
         });
