@@ -5,12 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use thalweg_types::ErrorCode;
 
 use crate::error::Error;
-use crate::wire::{Api, put_string};
+use crate::wire::{self, Api, put_string};
 
 /// A broker that is silent for longer is taken to be gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A partition that has no leader for longer is not merely new. Tries, and the pause between them.
+const LEADER_TRIES_MAX: u32 = 200;
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Largest answer accepted, well above anything that is asked for.
 const FRAME_BYTES_MAX: usize = 1 << 30;
@@ -30,6 +35,21 @@ impl Connection {
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         let stream = BufReader::with_capacity(64 * 1024, stream);
         Ok(Self { stream, sent: 0, received: 0, answer: Vec::new() })
+    }
+
+    /// The partition's end, once the broker leads it: a topic is known a moment before its partitions are served.
+    pub(crate) fn end_of(&mut self, topic: &str, partition: i32) -> Result<i64, Error> {
+        let request = wire::list_latest(topic, partition);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match wire::read_offset(self.call(wire::LIST_OFFSETS, &request)?) {
+                Err(Error::Broker(code)) if tries < LEADER_TRIES_MAX && may_pass(code) => {
+                    std::thread::sleep(LEADER_PAUSE);
+                }
+                end => return end,
+            }
+        }
     }
 
     /// Requests sent and not yet answered.
@@ -74,6 +94,10 @@ impl Connection {
         self.send(api, body, &[])?;
         self.receive()
     }
+}
+
+fn may_pass(code: i16) -> bool {
+    ErrorCode::from_code(code).is_some_and(ErrorCode::is_retriable)
 }
 
 /// Writes all parts, as few system calls as the socket allows.

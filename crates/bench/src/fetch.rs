@@ -16,9 +16,8 @@ pub(crate) fn run(arguments: &Fetch) -> Result<Figures, Error> {
     let place = &arguments.place;
     let mut connection = Connection::open(place.address)?;
     let earliest = wire::list_earliest(&place.topic, place.partition);
-    let latest = wire::list_latest(&place.topic, place.partition);
+    let end = connection.end_of(&place.topic, place.partition)?;
     let mut next = wire::read_offset(connection.call(wire::LIST_OFFSETS, &earliest)?)?;
-    let end = wire::read_offset(connection.call(wire::LIST_OFFSETS, &latest)?)?;
     let mut output = match &arguments.output {
         Some(path) => Some(BufWriter::with_capacity(1 << 20, File::create(path)?)),
         None => None,

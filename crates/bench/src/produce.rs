@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: &Produce) -> Result<Figures, Error> {
         records: 0,
         bytes: 0,
     };
+    sender.connection.end_of(&arguments.place.topic, arguments.place.partition)?;
     let meter = Meter::start(arguments.place.server_pid);
     match &arguments.file {
         Some(path) => {
