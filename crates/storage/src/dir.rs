@@ -15,7 +15,7 @@ use thalweg_env::{Clock, Random};
 use thalweg_log_core::{LogConfig, PartitionLog};
 use thalweg_types::{Offset, TopicId, TopicIdPartition, TopicPartition};
 
-use crate::checkpoint::{self, ProducersAt};
+use crate::checkpoint::{self, LogCheckpoint, ProducersAt};
 use crate::error::{AppendError, DirFailed, OpenError, StorageError};
 use crate::journal::{Journal, Written};
 use crate::layout::{self, StorageMeta};
@@ -456,12 +456,12 @@ impl Inner {
         let free_limit = journal.write_behind_target();
         let doomed = std::mem::take(&mut *self.shared.doomed.lock());
         let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
-        let mut written = Vec::new();
+        let mut written = HashMap::new();
         for log in &logs {
             let is_due = log.oldest_uncovered() < target;
             if is_due || doomed.iter().any(|(id, _)| *id == log.id()) {
                 match log.write_behind() {
-                    Ok(position) => written.push((Arc::clone(log), position)),
+                    Ok(()) => drop(written.insert(log.id(), Arc::clone(log))),
                     Err(error) => {
                         self.shared.doomed.lock().extend(doomed);
                         return Err(self.shared.no_space_or_failed(error));
@@ -470,9 +470,12 @@ impl Inner {
             }
         }
         if !written.is_empty() || !doomed.is_empty() {
-            self.write_checkpoint(&logs)?;
-            for (log, position) in &written {
-                log.covered(*position);
+            let checkpoints = self.write_checkpoint(&logs)?;
+            for checkpoint in &checkpoints {
+                if let Some(log) = written.get(&checkpoint.id) {
+                    log.covered(checkpoint)
+                        .map_err(|error| self.shared.fail("remove a snapshot", error))?;
+                }
             }
             self.remove_doomed(&doomed)?;
         }
@@ -488,15 +491,18 @@ impl Inner {
         Ok(!written.is_empty() || !doomed.is_empty())
     }
 
-    fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<(), StorageError> {
+    fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
         let logs: Vec<_> =
             logs.iter().filter(|log| !log.is_deleted()).map(|log| log.checkpoint()).collect();
         let path = self.shared.path.join(layout::CHECKPOINT);
         let contents = checkpoint::encode(&logs);
-        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => StorageError::Throttled,
-            _ => self.shared.fail("write the checkpoint", error).into(),
-        })
+        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::StorageFull => StorageError::Throttled,
+                _ => StorageError::from(self.shared.fail("write the checkpoint", error)),
+            }
+        })?;
+        Ok(logs)
     }
 
     fn remove_doomed(

@@ -34,7 +34,7 @@ mod recovery;
 pub(crate) use entry::{Entry, EntryKind};
 pub(crate) use recovery::{Found, FoundEntry, scan};
 
-use entry::{FILE_HEADER, FREE_FILE, FileHeader};
+use entry::{FILE_HEADER, FREE_FILE, FileHeader, MARK};
 
 /// Size of the very first file of a new dir: written in advance within milliseconds, so that a first start is instant.
 const FIRST_FILE_BYTES: u64 = 2 << 20;
@@ -100,25 +100,17 @@ struct FileSlot {
 
 #[derive(Debug, Default)]
 struct Gathering {
-    covered: HashMap<TopicIdPartition, Covered>,
+    /// The end offset of each log's last frame in the group.
+    covered: HashMap<TopicIdPartition, Offset>,
     files: Vec<Arc<dyn File>>,
     /// Whether somebody waits for the flush.
     awaited: bool,
 }
 
-/// How far one flush covers one log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Covered {
-    /// End offset of the log's last frame in the group.
-    pub(crate) end_offset: Offset,
-    /// How often the log had been cut when that frame was written: a later cut makes the end meaningless.
-    pub(crate) cuts: u64,
-}
-
 /// A group of frames to be flushed together.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) covered: HashMap<TopicIdPartition, Covered>,
+    pub(crate) covered: HashMap<TopicIdPartition, Offset>,
     files: Vec<Arc<dyn File>>,
     sync_dir: bool,
     position: u64,
@@ -233,12 +225,12 @@ impl Journal {
 // ---- Appending ----
 
 impl Journal {
-    /// Writes one frame at the stream's end. `covers` is what a flush of this frame covers; `awaited` says that somebody waits for
+    /// Writes one frame at the stream's end. `covers` is the end offset of its log that a flush of this frame covers; `awaited` says that somebody waits for
     /// that flush.
     pub(crate) fn append(
         &self,
         entry: &Entry<'_>,
-        covers: Covered,
+        covers: Offset,
         awaited: bool,
     ) -> Result<Written, JournalError> {
         let payload = entry.encode_payload();
@@ -291,6 +283,8 @@ impl Journal {
         inner.next_generation += 1;
         // Whatever of the ended file is not flushed yet belongs to the same group as the new file's first frames.
         inner.position = base_position + FILE_HEADER_BYTES;
+        // It may end with a mark that no group holds.
+        inner.gathering.add_file(&ended.slot.file);
         inner.live.push_back(ended);
         inner.gathering.add_file(&active.slot.file);
         inner.active = active;
@@ -334,7 +328,7 @@ impl Inner {
         live + free + self.active.slot.bytes + self.in_preparation_bytes
     }
 
-    fn gather(&mut self, id: TopicIdPartition, covers: Covered, awaited: bool) {
+    fn gather(&mut self, id: TopicIdPartition, covers: Offset, awaited: bool) {
         let file = Arc::clone(&self.active.slot.file);
         self.gathering.add_file(&file);
         self.gathering.covered.insert(id, covers);
@@ -382,6 +376,21 @@ impl Journal {
         }
         let mut inner = self.inner.lock();
         inner.durable_position = inner.durable_position.max(group.position);
+        self.mark(&mut inner)
+    }
+
+    /// Notes how far the stream is durable, unless frames that are under way do. Without it, damage to the last flushed frames would look
+    /// like the torn end of a write. Nobody waits for the mark itself to be durable.
+    fn mark(&self, inner: &mut Inner) -> io::Result<()> {
+        let bytes = frame::frame_bytes(0, 0);
+        if !inner.gathering.files.is_empty() || inner.active_left() < bytes {
+            return Ok(());
+        }
+        let (position, durable) = (inner.position, inner.durable_position);
+        let mut mark = bytes::BytesMut::new();
+        frame::encode(&mut mark, MARK, inner.active.number, position, durable, &[]);
+        inner.active.slot.file.write_all_at(&mark, position - inner.active.base_position)?;
+        inner.position += bytes;
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use crate::checkpoint::LogCheckpoint;
 use crate::chunk::{Chunk, FileRange, ReadSlice};
 use crate::dir::Shared;
 use crate::error::{AppendError, ReadError};
-use crate::journal::{Covered, Entry, EntryKind, JournalError, Written};
+use crate::journal::{Entry, EntryKind, JournalError, Written};
 use crate::segment::Segment;
 use crate::tail::{self, Tail, TailBatch};
 
@@ -59,8 +59,6 @@ struct State {
     segments: BTreeMap<Offset, Arc<Segment>>,
     /// Stream position after this log's newest frame.
     journal_end: u64,
-    /// How often the log was cut back in this process life.
-    cuts: u64,
 }
 
 /// What only the holder of the `files` lock changes: what is on disk, beside the segments themselves.
@@ -108,7 +106,6 @@ impl Log {
                 tail: Tail::default(),
                 segments: parts.segments,
                 journal_end: parts.checkpoint.covered_position,
-                cuts: 0,
             }),
             files: Mutex::new(Files { checkpoint: parts.checkpoint, snapshots: parts.snapshots }),
             oldest_uncovered: AtomicU64::new(u64::MAX),
@@ -229,9 +226,8 @@ impl Log {
         end_offset: Offset,
         awaited: bool,
     ) -> Result<Written, AppendError> {
-        let covers = Covered { end_offset, cuts: state.cuts };
         let entry = Entry { id: self.id, kind };
-        match self.shared.journal().append(&entry, covers, awaited) {
+        match self.shared.journal().append(&entry, end_offset, awaited) {
             Ok(written) => {
                 state.journal_end = written.end_position;
                 self.oldest_uncovered.fetch_min(written.position, Ordering::AcqRel);
@@ -293,10 +289,15 @@ impl Log {
     }
 
     /// Recovery ends: the journal is synced, so all that was replayed is durable.
-    pub(crate) fn recovered(&self) {
-        let mut state = self.state.lock();
-        let log_end = state.core.offsets().log_end();
-        state.core.flushed(log_end);
+    pub(crate) fn recovered(&self) -> std::io::Result<()> {
+        let mut files = self.files.lock();
+        let log_end = {
+            let mut state = self.state.lock();
+            let log_end = state.core.offsets().log_end();
+            state.core.flushed(log_end);
+            log_end
+        };
+        self.remove_snapshots_after(log_end, &mut files)
     }
 
     /// What the checkpoint covered when the log was opened.
@@ -439,14 +440,11 @@ impl Log {
 
     /// A flush ended that covered this log's frames. Says how far the log is durable now; `None` if that changed nothing anybody
     /// waits for.
-    pub(crate) fn flushed(&self, covered: Covered) -> Option<Offset> {
-        check!(FAILED_FLUSH, self.shared.check_health().is_ok(), "flushed {covered:?}");
+    pub(crate) fn flushed(&self, end_offset: Offset) -> Option<Offset> {
+        check!(FAILED_FLUSH, self.shared.check_health().is_ok(), "flushed up to {end_offset}");
         let mut state = self.state.lock();
-        if covered.cuts != state.cuts {
-            return None;
-        }
         let before = state.core.offsets().recovery_point();
-        state.core.flushed(covered.end_offset);
+        state.core.flushed(end_offset);
         let offsets = state.core.offsets();
         (offsets.recovery_point() > before).then_some(offsets.durable_end())
     }

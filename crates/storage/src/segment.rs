@@ -277,7 +277,7 @@ impl Segment {
         }
         let loaded = match self.load_index() {
             Some(index) => index,
-            None => self.rebuild_index()?,
+            None => self.rebuild_indexes()?,
         };
         let mut index = self.index.write();
         Ok(use_index(index.insert(loaded)))
@@ -325,7 +325,7 @@ impl Segment {
     }
 
     /// Makes both indexes anew from the batches, in memory and on disk. Gives the offset index.
-    fn rebuild_index(&self) -> Result<Vec<IndexEntry>, ReadError> {
+    pub(crate) fn rebuild_indexes(&self) -> Result<Vec<IndexEntry>, ReadError> {
         tracing::warn!(segment = %self.path("log").display(), "rebuilding indexes");
         let mut facts = SegmentFacts::empty_at(self.base_offset, Timestamp::NONE);
         let (mut entries, mut time_entries) = (Vec::new(), Vec::new());
@@ -347,7 +347,7 @@ impl Segment {
         let whole = index.is_some_and(|index| index.len() as u64 >= facts.index_entry_count)
             && times.last().map(|entry| entry.timestamp) >= facts.last_indexed_timestamp;
         if !whole {
-            self.rebuild_index()?;
+            self.rebuild_indexes()?;
         }
         Ok(())
     }

@@ -73,7 +73,7 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         Journal::start(fs, journal_dir, limits, found).map_err(at("start the journal"))?;
     let Replay { shared, logs, suspects, .. } = replay;
     for log in logs.values() {
-        log.recovered();
+        log.recovered().map_err(at("finish a log"))?;
     }
     shared.journal.set(journal).expect("a new dir has no journal yet");
     let inner = Inner {
@@ -266,7 +266,6 @@ fn replay_entry(log: &Log, found: &FoundEntry<'_>, now: Timestamp) -> Result<(),
             log.note_replayed(position, end_position);
             Ok(())
         }
-        EntryKind::Cut { to } => Err(format!("the journal says it was cut at {to}")),
     }
 }
 

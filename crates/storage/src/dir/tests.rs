@@ -14,6 +14,8 @@ use super::*;
 use crate::chunk::Chunk;
 
 mod crashes;
+mod faults;
+mod maintenance;
 
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -136,7 +138,7 @@ pub(super) fn read_all(log: &Log, mut from: Offset) -> Vec<(Offset, Vec<u8>)> {
     found
 }
 
-fn new_log(dir: &LogDir, partition: i32) -> Arc<Log> {
+pub(super) fn new_log(dir: &LogDir, partition: i32) -> Arc<Log> {
     let log = dir.create(name(partition), topic_id(), LogConfig::default()).unwrap();
     log.begin_leader_epoch(LeaderEpoch(0)).unwrap();
     log
@@ -196,7 +198,7 @@ fn a_second_start_finds_everything_whether_the_first_ended_cleanly_or_not() {
             states.get(ProducerId(7)).unwrap().batches.clone()
         };
         assert_eq!(last(&again), last(&producers));
-        let repeated = append(&log, batch(&[&vec![43; 200]], 299, Some((7, 0, 299)))).unwrap();
+        let repeated = append(&log, batch(&[&[43; 200]], 299, Some((7, 0, 299)))).unwrap();
         assert!(repeated.duplicate && repeated.base_offset == Offset(299));
         let next = append(&log, batch(&[b"next"], 300, Some((7, 0, 300)))).unwrap();
         assert_eq!(next.base_offset, Offset(300));

@@ -6,7 +6,6 @@
 //! batch        base offset 8 | leader epoch 4 | rolled 1     attachment: the record batch
 //! epoch start  leader epoch 4 | start offset 8
 //! log start    new log start 8
-//! cut          new log end 8
 //! ```
 
 use bytes::Buf;
@@ -17,10 +16,11 @@ use crate::frame::Frame;
 
 pub(super) const FILE_HEADER: u8 = 1;
 pub(super) const FREE_FILE: u8 = 2;
+/// Says nothing but what its header does: how far the stream was durable. Written when there is nothing else to carry that.
+pub(super) const MARK: u8 = 3;
 const BATCH: u8 = 16;
 const EPOCH_START: u8 = 17;
 const LOG_START: u8 = 18;
-const CUT: u8 = 19;
 
 /// Longest payload: a batch's.
 const PAYLOAD_BYTES_MAX: usize = 33;
@@ -40,8 +40,6 @@ pub(crate) enum EntryKind<'a> {
     EpochStart { epoch: LeaderEpoch, start_offset: Offset },
     /// Records below are no longer readable.
     LogStart { to: Offset },
-    /// The log was cut back.
-    Cut { to: Offset },
 }
 
 /// The first frame of a file in use.
@@ -83,7 +81,6 @@ impl<'a> Entry<'a> {
             EntryKind::Batch { .. } => BATCH,
             EntryKind::EpochStart { .. } => EPOCH_START,
             EntryKind::LogStart { .. } => LOG_START,
-            EntryKind::Cut { .. } => CUT,
         }
     }
 
@@ -108,7 +105,7 @@ impl<'a> Entry<'a> {
                 payload.put(&epoch.0.to_le_bytes());
                 payload.put(&start_offset.0.to_le_bytes());
             }
-            EntryKind::LogStart { to } | EntryKind::Cut { to } => payload.put(&to.0.to_le_bytes()),
+            EntryKind::LogStart { to } => payload.put(&to.0.to_le_bytes()),
         }
         payload
     }
@@ -131,7 +128,6 @@ impl<'a> Entry<'a> {
                 start_offset: Offset(rest.try_get_i64_le().ok()?),
             },
             LOG_START => EntryKind::LogStart { to: Offset(rest.try_get_i64_le().ok()?) },
-            CUT => EntryKind::Cut { to: Offset(rest.try_get_i64_le().ok()?) },
             _ => return None,
         };
         let topic_id = TopicId(Uuid::from_bytes(topic_id));

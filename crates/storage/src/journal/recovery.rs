@@ -6,7 +6,7 @@ use std::path::Path;
 
 use thalweg_env::fs::{Fs, OpenMode};
 
-use super::entry::{self, Entry, FILE_HEADER, FREE_FILE, FileHeader};
+use super::entry::{self, Entry, FILE_HEADER, FREE_FILE, FileHeader, MARK};
 use super::{FILE_HEADER_BYTES, FileSlot, Generation, HEADER_COPY_BYTES};
 use crate::error::OpenError;
 use crate::frame::{self, Frame, ScanEnd, ScanOptions};
@@ -14,6 +14,10 @@ use crate::frame::{self, Frame, ScanEnd, ScanOptions};
 /// Generation numbers are given out in blocks of this size, one block per life of the journal. After a power cut nobody knows which
 /// numbers the last life used: a header may have been lost while frames behind it survived. The next life's numbers are all new.
 const GENERATIONS_PER_LIFE: u64 = 1 << 24;
+
+/// For the same reason each life's stream begins at a position of its own, above all that checkpoints and folders of earlier lives may
+/// remember. Leaves room for 16 TiB a life and a million lives.
+const POSITIONS_PER_LIFE: u64 = 1 << 44;
 
 /// What a scan found, and where the stream goes on.
 #[derive(Debug)]
@@ -107,7 +111,10 @@ pub(crate) fn scan(
         free: files.free,
         next_file_number: files.file_number_max + 1,
         next_generation,
-        next_base_position: files.end_position_max.max(position_min),
+        next_base_position: files
+            .end_position_max
+            .max(position_min)
+            .max((next_generation / GENERATIONS_PER_LIFE).saturating_mul(POSITIONS_PER_LIFE)),
         previous_end,
     })
 }
@@ -245,6 +252,7 @@ fn replay<E: Fn(io::Error) -> OpenError>(
                 let (position, end_position) = (frame.header.position, frame.header.end_position());
                 outcome = visit(&FoundEntry { position, end_position, entry, frame: &frame });
             }
+            None if frame.header.kind == MARK => {}
             None => unknown_kind = Some(frame.header.kind),
         }
     })

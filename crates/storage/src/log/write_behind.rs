@@ -23,8 +23,8 @@ use crate::tail::TailBatch;
 /// How much is handed to the kernel at a time.
 const WRITE_BYTES: usize = 4 << 20;
 
-/// Producer snapshots kept besides the newest: a crash may find the newest one missing.
-const SNAPSHOTS_KEPT: usize = 2;
+/// Producer snapshots kept besides the one that the checkpoint names, should that be damaged.
+const OLDER_SNAPSHOTS_KEPT: usize = 1;
 
 /// Why writing behind stopped. Nothing is lost: the batches stay in the tail and the journal.
 #[derive(Debug)]
@@ -47,16 +47,15 @@ struct Work {
 }
 
 impl Log {
-    /// Brings the folder up to the log end. Waits for the disk. Returns the stream position that the folder then covers, to be passed
-    /// to [`Log::covered`] when the checkpoint that says so is durable.
-    pub(crate) fn write_behind(&self) -> Result<u64, WriteBehindError> {
+    /// Brings the folder up to the log end. Waits for the disk. Counts for the journal when the checkpoint that says so is durable, see
+    /// [`Log::covered`].
+    pub(crate) fn write_behind(&self) -> Result<(), WriteBehindError> {
         let mut files = self.files.lock();
         self.write_behind_holding(&mut files)
     }
 
-    pub(super) fn write_behind_holding(&self, files: &mut Files) -> Result<u64, WriteBehindError> {
+    pub(super) fn write_behind_holding(&self, files: &mut Files) -> Result<(), WriteBehindError> {
         let work = self.collect(&self.state.lock(), files);
-        let position = work.checkpoint.covered_position;
         let written = self.execute(&work, files);
         let created = written.map_err(|error| self.classify(error))?;
         let mut state = self.state.lock();
@@ -67,14 +66,20 @@ impl Log {
         state.tail.mark_written(work.batches.len(), &self.shared.tail_budget);
         drop(state);
         files.checkpoint = work.checkpoint;
-        Ok(position)
+        Ok(())
     }
 
-    /// The checkpoint that covers this log's frames below `position` is durable.
-    pub(crate) fn covered(&self, position: u64) {
+    /// The checkpoint is durable: the journal may forget what it covers, and older producer snapshots may go.
+    pub(crate) fn covered(&self, checkpoint: &LogCheckpoint) -> io::Result<()> {
+        let mut files = self.files.lock();
+        if let ProducersAt::Snapshot(at) = checkpoint.producers {
+            self.remove_snapshots_before(at, &mut files)?;
+        }
+        let position = checkpoint.covered_position;
         let state = self.state.lock();
         let oldest = if state.journal_end <= position { u64::MAX } else { position };
         self.oldest_uncovered.store(oldest, std::sync::atomic::Ordering::Release);
+        Ok(())
     }
 
     /// Like [`Log::oldest_uncovered`], after any append that is under way.
@@ -146,7 +151,7 @@ impl Log {
             self.shared.fs.sync_dir(&self.folder)?;
         }
         if let Some((offset, _)) = &work.snapshot {
-            self.keep_snapshots(*offset, files)?;
+            files.snapshots.push(*offset);
         }
         if work.epochs_changed {
             self.write_epochs(&work.checkpoint)?;
@@ -185,16 +190,32 @@ impl Log {
         file.sync_all()
     }
 
-    /// Notes a new snapshot and removes old ones but for a few.
-    fn keep_snapshots(&self, newest: Offset, files: &mut Files) -> io::Result<()> {
-        files.snapshots.push(newest);
+    /// Removes the snapshots before the one that the durable checkpoint names, but for the last of them.
+    fn remove_snapshots_before(&self, at: Offset, files: &mut Files) -> io::Result<()> {
         files.snapshots.sort_unstable();
-        while files.snapshots.len() > SNAPSHOTS_KEPT {
-            let oldest = files.snapshots.remove(0);
+        let older = files.snapshots.partition_point(|snapshot| *snapshot < at);
+        let excess = older.saturating_sub(OLDER_SNAPSHOTS_KEPT);
+        for oldest in files.snapshots.drain(..excess) {
             let path = self.folder.join(layout::file_name(oldest, "snapshot"));
             remove_file_if_there(&*self.shared.fs, &path)?;
         }
         Ok(())
+    }
+
+    /// Removes, durably, the snapshots of a log end that a crash took back: the log will get there again with other batches.
+    pub(super) fn remove_snapshots_after(
+        &self,
+        log_end: Offset,
+        files: &mut Files,
+    ) -> io::Result<()> {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            files.snapshots.iter().copied().partition(|snapshot| *snapshot <= log_end);
+        files.snapshots = kept;
+        for snapshot in &gone {
+            let path = self.folder.join(layout::file_name(*snapshot, "snapshot"));
+            remove_file_if_there(&*self.shared.fs, &path)?;
+        }
+        if gone.is_empty() { Ok(()) } else { self.shared.fs.sync_dir(&self.folder) }
     }
 
     /// Kafka's own file, for its tools and for operators; recovery has the epochs from the dir's checkpoint, so it is not synced.

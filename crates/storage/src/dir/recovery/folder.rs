@@ -15,7 +15,7 @@ use thalweg_log_core::{
     TimeIndexEntry,
 };
 use thalweg_record::{BatchHeader, HEADER_BYTES, verify_crc};
-use thalweg_types::{LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use thalweg_types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition};
 
 use super::super::Shared;
 use super::{jitter_seed, offsets_of};
@@ -179,7 +179,8 @@ impl Opening<'_> {
                 }
                 continue;
             }
-            self.found.facts.push(self.closed_facts(&segment, next_offset));
+            let facts = self.closed_facts(&segment, next_offset)?;
+            self.found.facts.push(facts);
         }
         if scan.is_empty() {
             self.found.facts.push(*active);
@@ -198,17 +199,31 @@ impl Opening<'_> {
     }
 
     /// A closed segment was synced before the next one was begun, so its size and the end of its time index say enough.
-    fn closed_facts(&self, segment: &Segment, next_offset: Offset) -> SegmentFacts {
+    fn closed_facts(
+        &self,
+        segment: &Segment,
+        next_offset: Offset,
+    ) -> Result<SegmentFacts, FolderError> {
         let base_offset = segment.base_offset;
-        let newest = segment.last_indexed_time().map(|entry| {
+        let located = |entry: TimeIndexEntry| {
             (entry.timestamp, Offset(base_offset.0 + i64::from(entry.relative_offset)))
-        });
-        SegmentFacts {
+        };
+        let mut newest = segment.last_indexed_time().map(located);
+        let is_possible = |(timestamp, offset): (Timestamp, Offset)| {
+            timestamp > Timestamp(0) && offset < next_offset
+        };
+        if newest.is_some_and(|newest| !is_possible(newest)) {
+            segment
+                .rebuild_indexes()
+                .map_err(|error| FolderError::damaged(self.id, error.to_string()))?;
+            newest = segment.last_indexed_time().map(located);
+        }
+        Ok(SegmentFacts {
             next_offset,
             size_bytes: segment.written_bytes(),
             max_timestamp: newest,
             ..SegmentFacts::empty_at(base_offset, self.shared.clock.now())
-        }
+        })
     }
 
     /// Reads the batches of a segment that the checkpoint does not cover, and cuts what does not belong.
@@ -351,6 +366,12 @@ impl Opening<'_> {
         (log_end == offset).then_some((states, log_end))
     }
 
+    fn read_epochs(&self) -> Option<EpochIndex> {
+        let path = self.path.join(layout::EPOCH_CHECKPOINT);
+        let bytes = fs::read_whole(&*self.shared.fs, &path, layout::TEXT_BYTES_MAX).ok()??;
+        layout::parse_epoch_checkpoint(std::str::from_utf8(&bytes).ok()?)
+    }
+
     fn replay_producers(
         &mut self,
         from: Offset,
@@ -385,6 +406,7 @@ impl Opening<'_> {
         snapshots: Vec<Offset>,
     ) -> Log {
         let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
+        let newest_noted = self.read_epochs().and_then(|epochs| epochs.latest());
         let recovered = RecoveredLog {
             log_start: checkpoint.map_or(first, |c| c.log_start),
             high_watermark: checkpoint.map_or(first, |c| c.high_watermark),
@@ -398,6 +420,13 @@ impl Opening<'_> {
             && checkpoint.leader_epoch > core.leader_epoch()
         {
             core.begin_leader_epoch(checkpoint.leader_epoch).expect("newer than the log's");
+        }
+        if checkpoint.is_none()
+            && let Some(newest) = newest_noted
+            && newest.epoch > core.leader_epoch()
+        {
+            // An epoch that wrote nothing is in no batch.
+            core.begin_leader_epoch(newest.epoch).expect("newer than the log's");
         }
         let checkpoint = checkpoint
             .cloned()

@@ -243,11 +243,14 @@ impl World {
                         ..LogConfig::default()
                     });
                     verify_log(model, &log, crash);
-                    // As the leader does after a restart; the disk may be gone again.
-                    let _ = log.begin_leader_epoch(LeaderEpoch(model.epoch));
                     log.advance_high_watermark(log.offsets().log_end());
                 }
             }
+        }
+        // As leaders do after a restart; the disk may be gone again.
+        for (partition, model) in &self.models {
+            let log = dir.log(&id(*partition)).unwrap();
+            let _ = log.begin_leader_epoch(LeaderEpoch(model.epoch));
         }
     }
 }

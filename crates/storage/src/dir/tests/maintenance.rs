@@ -1,0 +1,218 @@
+//! Retention, look-ups by time, deletion, and the dir's own threads.
+
+use std::time::{Duration, Instant};
+
+use thalweg_env::SystemClock;
+use thalweg_env::fs::RealFs;
+
+use super::*;
+
+fn small_segments() -> LogConfig {
+    LogConfig { segment_bytes: 2_000, index_interval_bytes: 300, ..LogConfig::default() }
+}
+
+fn fill(dir: &LogDir, log: &Log, from: u8, to: u8) {
+    for number in from..to {
+        let timestamp = 1_000_000 + i64::from(number) * 10;
+        while append(log, batch(&[&[number; 150], &[number; 150]], timestamp, None)).is_err() {
+            dir.step_write_behind().unwrap();
+        }
+    }
+    dir.step_flush().unwrap();
+    log.advance_high_watermark(log.offsets().durable_end());
+}
+
+#[test]
+fn retention_deletes_whole_segments_and_readers_keep_what_they_hold() {
+    let mut bench = Bench::new(1);
+    bench.options.tail_bytes_max = 6 << 10;
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    log.configure(LogConfig { retention_bytes: Some(5_000), ..small_segments() });
+    fill(&dir, &log, 0, 60);
+    dir.write_all_behind().unwrap();
+    let first = log.read(Offset(0), Offset(120), 1_000, true).unwrap();
+    let [Chunk::File(range)] = &first.chunks[..] else { panic!("{first:?}") };
+
+    let retained = log.apply_retention(bench.clock.now()).unwrap();
+    assert!(retained.segments_deleted > 3);
+    let start = log.offsets().log_start();
+    assert!(start > Offset(50) && log.size_bytes() < 8_000);
+    dir.step_write_behind().unwrap();
+    let names: Vec<_> = bench.fs.list(Path::new("/data/orders-0")).unwrap();
+    let logs = names.iter().filter(|entry| entry.name.ends_with(".log")).count();
+    assert_eq!(logs, log.inspect(|core| core.segments().len()));
+    assert!(!names.iter().any(|entry| entry.name.ends_with("deleted")));
+
+    assert!(matches!(
+        log.read(Offset(0), Offset(120), 1_000, true),
+        Err(crate::ReadError::OutOfRange { offset: Offset(0), .. })
+    ));
+    assert!(!range.read().unwrap().bytes.is_empty(), "an old reader reads on");
+    drop((dir, log));
+    bench.fs.restart_after_power_cut();
+    let dir = bench.open();
+    let log = dir.log(&id(0)).unwrap();
+    assert_eq!(log.offsets().log_start(), start);
+    assert_eq!(log.offsets().log_end(), Offset(120));
+}
+
+#[test]
+fn a_log_whose_records_are_all_too_old_keeps_only_its_end() {
+    let bench = Bench::new(2);
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    log.configure(LogConfig { retention_ms: Some(1_000), ..small_segments() });
+    fill(&dir, &log, 0, 20);
+    bench.clock.advance_ms(3_600_000);
+    log.apply_retention(bench.clock.now()).unwrap();
+    assert_eq!(log.offsets().log_start(), Offset(40));
+    dir.step_write_behind().unwrap();
+    drop((dir, log));
+    bench.fs.restart_after_power_cut();
+    let dir = bench.open();
+    let log = dir.log(&id(0)).unwrap();
+    let offsets = log.offsets();
+    assert_eq!((offsets.log_start(), offsets.log_end()), (Offset(40), Offset(40)));
+    log.begin_leader_epoch(LeaderEpoch(1)).unwrap();
+    assert_eq!(append(&log, batch(&[b"new"], 1, None)).unwrap().base_offset, Offset(40));
+}
+
+#[test]
+fn records_are_found_by_time_in_segments_and_in_memory() {
+    for written in [false, true] {
+        let bench = Bench::new(3);
+        let dir = bench.open();
+        let log = new_log(&dir, 0);
+        log.configure(small_segments());
+        fill(&dir, &log, 0, 40);
+        if written {
+            dir.shutdown().unwrap();
+            drop((dir, log));
+            let dir = bench.open();
+            check_times(&dir.log(&id(0)).unwrap());
+        } else {
+            check_times(&log);
+        }
+    }
+}
+
+/// Record 2n has timestamp 1_000_000 + 10n, record 2n + 1 one more.
+fn check_times(log: &Log) {
+    let at = |timestamp| {
+        log.offset_for_timestamp(Timestamp(timestamp)).unwrap().map(|found| found.offset)
+    };
+    assert_eq!(at(0), Some(Offset(0)));
+    assert_eq!(at(1_000_000), Some(Offset(0)));
+    assert_eq!(at(1_000_001), Some(Offset(1)));
+    assert_eq!(at(1_000_002), Some(Offset(2)));
+    assert_eq!(at(1_000_205), Some(Offset(42)));
+    assert_eq!(at(1_000_391), Some(Offset(79)));
+    assert_eq!(at(1_000_392), None);
+    let newest = log.max_timestamp().unwrap().unwrap();
+    assert_eq!((newest.timestamp, newest.offset), (Timestamp(1_000_391), Offset(79)));
+    assert_eq!(newest.leader_epoch, LeaderEpoch(0));
+}
+
+#[test]
+fn a_lost_index_is_made_anew() {
+    let bench = Bench::new(4);
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    log.configure(small_segments());
+    fill(&dir, &log, 0, 40);
+    let before = read_all(&log, Offset(0));
+    dir.shutdown().unwrap();
+    drop((dir, log));
+    for entry in bench.fs.list(Path::new("/data/orders-0")).unwrap() {
+        if entry.name.ends_with("index") {
+            let path = Path::new("/data/orders-0").join(&entry.name);
+            bench.fs.tamper(&path, |bytes| bytes.fill(0)).unwrap();
+        }
+    }
+    let dir = bench.open();
+    let log = dir.log(&id(0)).unwrap();
+    assert_eq!(read_all(&log, Offset(0)), before);
+    check_times(&log);
+}
+
+#[test]
+fn a_deleted_log_is_gone_and_its_name_free() {
+    let bench = Bench::new(5);
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    fill(&dir, &log, 0, 10);
+    dir.delete(&id(0)).unwrap();
+    assert!(matches!(append(&log, batch(&[b"x"], 1, None)), Err(AppendError::Deleted)));
+    assert!(dir.log(&id(0)).is_none() && dir.delete(&id(0)).is_err());
+    let other = TopicId(Uuid::from_random_bits(99));
+    dir.create(name(0), other, LogConfig::default()).unwrap();
+    assert!(matches!(
+        dir.create(name(0), topic_id(), LogConfig::default()),
+        Err(StorageError::FolderTaken(_))
+    ));
+    dir.step_write_behind().unwrap();
+    drop((dir, log));
+    bench.fs.restart_after_power_cut();
+    let dir = bench.open();
+    assert_eq!(dir.logs().len(), 1);
+    assert_eq!(dir.logs()[0].offsets().log_end(), Offset(0));
+    assert!(
+        !bench.fs.list(Path::new("/data")).unwrap().iter().any(|e| e.name.ends_with("-delete"))
+    );
+}
+
+#[test]
+fn the_threads_flush_and_write_behind_on_a_real_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let heard = Arc::new(Heard::default());
+    let options = LogDirOptions {
+        journal_file_bytes: 256 << 10,
+        journal_bytes_max: 2 << 20,
+        tail_bytes_max: 1 << 20,
+        ..LogDirOptions::new(
+            folder.path().join("logs"),
+            Arc::new(RealFs),
+            Arc::new(SystemClock::new()),
+            Arc::new(thalweg_env::OsRandom),
+            Arc::clone(&heard) as Arc<dyn LogObserver>,
+        )
+    };
+    let dir = LogDir::open(options.clone()).unwrap();
+    let value = vec![5; 10_000];
+    std::thread::scope(|scope| {
+        for partition in 0..2 {
+            let (dir, value) = (&dir, &value);
+            scope.spawn(move || {
+                let log = new_log(dir, partition);
+                let mut appended = 0;
+                while appended < 300 {
+                    match append(&log, batch(&[value], 1, None)) {
+                        Ok(_) => appended += 1,
+                        Err(AppendError::Throttled) => {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while dir.logs().iter().any(|log| log.offsets().durable_end() < Offset(300)) {
+        assert!(Instant::now() < deadline, "flushes did not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(dir.tail_bytes() <= 1 << 20);
+    assert!(heard.flushed.lock().len() >= 2);
+    // Dropped without a shutdown, as if killed.
+    drop(dir);
+    let dir = LogDir::open(options).unwrap();
+    assert!(!dir.was_clean());
+    for partition in 0..2 {
+        let log = dir.log(&id(partition)).unwrap();
+        assert_eq!(log.offsets().log_end(), Offset(300));
+        assert_eq!(read_all(&log, Offset(0)).len(), 300);
+    }
+    dir.shutdown().unwrap();
+}
