@@ -100,8 +100,19 @@ pub(super) fn parse(frame: BytesMut, apis: &ApiTable) -> Result<Parsed, Refused>
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(header_version, &mut reader).map_err(malformed)?;
     let request = Request::decode(key, version, &mut reader).map_err(malformed)?;
-    reader.finish().map_err(malformed)?;
+    if !is_all_topics_of_librdkafka(&request, version, reader.remaining()) {
+        reader.finish().map_err(malformed)?;
+    }
     Ok(Parsed { question, client_id: header.client_id, request })
+}
+
+/// librdkafka asks for all topics with four bytes of zeros where flexible versions have one for "no list" (librdkafka #5049), so that
+/// three bytes too many follow. The flags between are misread by that; they mean nothing without a list.
+fn is_all_topics_of_librdkafka(request: &Request, version: i16, left_bytes: usize) -> bool {
+    let Request::Metadata(metadata) = request else { return false };
+    version >= ApiKey::Metadata.request_flexible_from()
+        && metadata.topics.is_none()
+        && left_bytes == 3
 }
 
 /// The answer with its header and length, ready to be sent.
@@ -162,6 +173,22 @@ mod tests {
         }
         for word in ["", "-x", "x.", "a b", "a\n", "ä", "a_b"] {
             assert!(!is_software_word(word), "{word:?}");
+        }
+    }
+
+    /// As librdkafka 2.16 sends it.
+    #[test]
+    fn librdkafkas_question_for_all_topics_is_understood_and_other_surplus_is_not() {
+        let header = b"\x00\x03\x00\x0d\x00\x00\x00\x03\x00\x07rdkafka\x00";
+        let apis = ApiTable::of(&[ApiKey::Metadata]);
+        let read = |body: &[u8]| {
+            let frame = [header.as_slice(), body].concat();
+            parse(BytesMut::from(&frame[..]), &apis).map(|parsed| parsed.request)
+        };
+        let all = read(&[0, 0, 0, 0, 1, 0, 0]).expect("understood");
+        assert!(matches!(all, Request::Metadata(request) if request.topics.is_none()));
+        for surplus in [&[0, 0, 0, 0, 1, 0, 0, 0][..], &[0, 0, 0, 0, 1], &[1, 0, 0, 0, 1, 0, 0]] {
+            assert!(matches!(read(surplus), Err(Refused::Malformed { .. })), "{surplus:?}");
         }
     }
 
