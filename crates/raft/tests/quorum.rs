@@ -189,7 +189,9 @@ async fn concurrent_proposals_share_flushes() {
     futures_util::future::join_all(proposals).await;
 
     assert_eq!(*state.lock(), numbers(0..128));
-    assert_eq!(quorum.log_counters().record_count() - records_before, 128);
+    // The entries, and perhaps a purge behind a snapshot.
+    let record_count = quorum.log_counters().record_count() - records_before;
+    assert!((128..=132).contains(&record_count), "{record_count} records for 128 proposals");
     // All are handed over while the first flush runs, if this test is not kept from running for as long as that takes.
     let flush_count = quorum.log_counters().flush_count() - flushes_before;
     assert!(flush_count <= 8, "{flush_count} flushes for 128 proposals");
