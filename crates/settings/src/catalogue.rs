@@ -2,6 +2,8 @@
 //!
 //! Names are dotted paths of snake-case words, units last. A key that Kafka knows as a broker config carries its name there.
 
+use std::fmt;
+
 use crate::sections::LogFormat;
 
 const KIB: i64 = 1024;
@@ -91,6 +93,41 @@ impl Key {
         format!("{PREFIX}__{}", self.path.replace('.', "__").to_uppercase())
     }
 }
+
+/// What must hold between two keys: `small` times `factor` is at most `large`.
+#[derive(Debug, Clone, Copy)]
+pub struct Relation {
+    pub small: &'static str,
+    pub factor: i64,
+    pub large: &'static str,
+}
+
+impl Relation {
+    const fn new(small: &'static str, factor: i64, large: &'static str) -> Self {
+        Self { small, factor, large }
+    }
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.factor {
+            1 => write!(f, "at most `{}`", self.large),
+            factor => write!(f, "at most 1/{factor} of `{}`", self.large),
+        }
+    }
+}
+
+/// Between values that are each in their own range.
+pub const RELATIONS: &[Relation] = &[
+    // One lost heartbeat must not fence a node.
+    Relation::new("controller.heartbeat_interval_ms", 2, "controller.session_timeout_ms"),
+    // One file being written, one being flushed, one being emptied, one being prepared.
+    Relation::new("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
+    // A batch and its frame fit into one journal file.
+    Relation::new("broker.log.max_message_bytes", 2, "broker.journal.file_bytes"),
+    Relation::new("broker.log.max_message_bytes", 1, "broker.log.segment_bytes"),
+    Relation::new("broker.log.max_message_bytes", 1, "broker.kafka.frame_bytes_max"),
+];
 
 /// First word of every environment variable.
 pub const PREFIX: &str = "THALWEG";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::catalogue::{Default, Key};
+use crate::catalogue::{Default, Key, RELATIONS};
 use crate::check;
 use crate::print::{in_sections, split};
 
@@ -20,6 +20,10 @@ pub fn reference() -> String {
             );
         }
         let _ = writeln!(text, "{}", row(key));
+    }
+    text.push_str("\n### Together\n\nBesides its own range, this must hold between keys:\n\n");
+    for relation in RELATIONS {
+        let _ = writeln!(text, "- `{}` is {relation}", relation.small);
     }
     text
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use config::{Config, Environment, File, FileFormat, Source as _, Value, ValueKind};
 
 use crate::advertised;
-use crate::catalogue::{self, Default, KEYS, Key, Kind, PREFIX};
+use crate::catalogue::{self, Default, KEYS, Key, Kind, PREFIX, RELATIONS, Relation};
 use crate::check::{self, Checked};
 use crate::error::{Problem, SettingsError};
 use crate::sections::Settings;
@@ -253,31 +253,23 @@ fn processors(key: &Key) -> i64 {
     }
 }
 
-/// What must hold between keys: (key, at most this share of another key).
 fn check_relations(
     values: &BTreeMap<&'static str, (Checked, Source)>,
     problems: &mut Vec<Problem>,
 ) {
-    // (smaller key, factor, larger key): smaller * factor <= larger.
-    let relations = [
-        ("controller.heartbeat_interval_ms", 2, "controller.session_timeout_ms"),
-        ("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
-        ("broker.log.max_message_bytes", 1, "broker.log.segment_bytes"),
-        ("broker.log.max_message_bytes", 1, "broker.kafka.frame_bytes_max"),
-    ];
-    for (small, factor, large) in relations {
+    for relation in RELATIONS {
+        let Relation { small, factor, large } = relation;
         let (Some((Checked::Integer(a), origin)), Some((Checked::Integer(b), _))) =
-            (values.get(small), values.get(large))
+            (values.get(*small), values.get(*large))
         else {
             continue;
         };
-        if a.saturating_mul(factor) > *b {
-            let share = if factor == 1 { String::new() } else { format!("1/{factor} of ") };
+        if a.saturating_mul(*factor) > *b {
             problems.push(Problem::BadValue {
                 key: small,
                 value: a.to_string(),
                 origin: origin.clone(),
-                allowed: format!("at most {share}`{large}` ({b})"),
+                allowed: format!("{relation} ({b})"),
             });
         }
     }
