@@ -293,6 +293,7 @@ impl LogDir {
             core,
             segments: std::collections::BTreeMap::new(),
             checkpoint,
+            is_checkpointed: true,
             snapshots: Vec::new(),
         };
         let log = Arc::new(Log::new(Arc::clone(shared), parts));
@@ -492,8 +493,8 @@ impl Inner {
     }
 
     fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
-        let logs: Vec<_> =
-            logs.iter().filter(|log| !log.is_deleted()).map(|log| log.checkpoint()).collect();
+        let present = logs.iter().filter(|log| !log.is_deleted());
+        let logs: Vec<_> = present.filter_map(|log| log.checkpoint()).collect();
         let path = self.shared.path.join(layout::CHECKPOINT);
         let contents = checkpoint::encode(&logs);
         fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
@@ -603,7 +604,8 @@ impl Shared {
         if over {
             self.move_eviction();
         }
-        if written.switched || self.tail_budget.unwritten_bytes() > self.tail_bytes_max / 2 {
+        if over || written.switched || self.tail_budget.unwritten_bytes() > self.tail_bytes_max / 2
+        {
             self.wake_writer();
         }
     }

@@ -65,6 +65,8 @@ struct State {
 #[derive(Debug)]
 struct Files {
     checkpoint: LogCheckpoint,
+    /// Whether the checkpoint is true in all parts and may be written to the dir's file.
+    is_checkpointed: bool,
     /// Offsets of the producer snapshots in the folder.
     snapshots: Vec<Offset>,
 }
@@ -91,6 +93,8 @@ pub(crate) struct LogParts {
     pub(crate) core: PartitionLog,
     pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
     pub(crate) checkpoint: LogCheckpoint,
+    /// Whether `checkpoint` was found, or is of a new log; else it was made up from a scan and must be replaced soon.
+    pub(crate) is_checkpointed: bool,
     pub(crate) snapshots: Vec<Offset>,
 }
 
@@ -107,8 +111,13 @@ impl Log {
                 segments: parts.segments,
                 journal_end: parts.checkpoint.covered_position,
             }),
-            files: Mutex::new(Files { checkpoint: parts.checkpoint, snapshots: parts.snapshots }),
-            oldest_uncovered: AtomicU64::new(u64::MAX),
+            files: Mutex::new(Files {
+                checkpoint: parts.checkpoint,
+                is_checkpointed: parts.is_checkpointed,
+                snapshots: parts.snapshots,
+            }),
+            // Without a checkpoint, due at once.
+            oldest_uncovered: AtomicU64::new(if parts.is_checkpointed { u64::MAX } else { 0 }),
             deleted: AtomicBool::new(false),
         }
     }

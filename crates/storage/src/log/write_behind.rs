@@ -66,6 +66,7 @@ impl Log {
         state.tail.mark_written(work.batches.len(), &self.shared.tail_budget);
         drop(state);
         files.checkpoint = work.checkpoint;
+        files.is_checkpointed = true;
         Ok(())
     }
 
@@ -88,8 +89,10 @@ impl Log {
         self.oldest_uncovered()
     }
 
-    pub(crate) fn checkpoint(&self) -> LogCheckpoint {
-        self.files.lock().checkpoint.clone()
+    /// What the dir's checkpoint may say of this log now; `None` before the first writing behind after a start without one.
+    pub(crate) fn checkpoint(&self) -> Option<LogCheckpoint> {
+        let files = self.files.lock();
+        files.is_checkpointed.then(|| files.checkpoint.clone())
     }
 
     fn collect(&self, state: &State, files: &Files) -> Work {

@@ -323,8 +323,9 @@ impl Opening<'_> {
         segment.set_written_bytes(scanned.facts.size_bytes);
         segment.extend_indexes(&scanned.entries, &scanned.time_entries)?;
         segment.sync_indexes()?;
-        // What was written but not synced by an earlier process counts as durable from now on.
-        file.sync_all()
+        // What an earlier process wrote, or named, but did not sync counts as durable from now on.
+        file.sync_all()?;
+        self.shared.fs.sync_dir(&self.path)
     }
 
     fn require_checkpointed(&self, checkpoint: Option<&LogCheckpoint>) -> Result<(), FolderError> {
@@ -428,6 +429,7 @@ impl Opening<'_> {
             // An epoch that wrote nothing is in no batch.
             core.begin_leader_epoch(newest.epoch).expect("newer than the log's");
         }
+        let is_checkpointed = checkpoint.is_some();
         let checkpoint = checkpoint
             .cloned()
             .unwrap_or_else(|| checkpoint_of(self.id, &core, created_position, ProducersAt::Empty));
@@ -438,6 +440,7 @@ impl Opening<'_> {
             core,
             segments: self.segments,
             checkpoint,
+            is_checkpointed,
             snapshots,
         };
         Log::new(Arc::clone(self.shared), parts)

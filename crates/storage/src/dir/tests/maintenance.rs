@@ -203,7 +203,10 @@ fn the_threads_flush_and_write_behind_on_a_real_disk() {
         assert!(Instant::now() < deadline, "flushes did not come");
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(dir.tail_bytes() <= 1 << 20);
+    while dir.tail_bytes() > 1 << 20 {
+        assert!(Instant::now() < deadline, "{} bytes stay in memory", dir.tail_bytes());
+        std::thread::sleep(Duration::from_millis(2));
+    }
     assert!(heard.flushed.lock().len() >= 2);
     // Dropped without a shutdown, as if killed.
     drop(dir);
