@@ -119,8 +119,6 @@ impl fmt::Display for Relation {
 
 /// Between values that are each in their own range.
 pub const RELATIONS: &[Relation] = &[
-    // One lost heartbeat must not fence a node.
-    Relation::new("controller.heartbeat_interval_ms", 2, "controller.session_timeout_ms"),
     // One file being written, one being flushed, one being emptied, one being prepared.
     Relation::new("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
     // A batch and its frame fit into one journal file.
@@ -171,19 +169,18 @@ pub const KEYS: &[Key] = &[
         "How long a clean shutdown may take before the process gives up and ends with an error.",
     ),
     Key::integer(
-        "controller.session_timeout_ms",
-        9 * SECOND_MS,
-        SECOND_MS,
-        HOUR_MS,
-        "A node that has not been heard of for this long is fenced.",
-    )
-    .sets("broker.session.timeout.ms"),
+        "controller.snapshot_after_entries",
+        5000,
+        100,
+        1_000_000,
+        "Entries of the metadata log after which a snapshot is taken, so that older ones can go.",
+    ),
     Key::integer(
-        "controller.heartbeat_interval_ms",
+        "broker.heartbeat_interval_ms",
         2 * SECOND_MS,
         100,
         HOUR_MS,
-        "How often a node reports to the controller. Below half of `controller.session_timeout_ms`.",
+        "How often the broker shows the controller that it is alive.",
     )
     .sets("broker.heartbeat.interval.ms"),
     Key::new(

@@ -44,14 +44,14 @@ pub struct Operations {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Controller {
-    pub session_timeout_ms: u64,
-    pub heartbeat_interval_ms: u64,
+    pub snapshot_after_entries: u64,
 }
 
 /// The node that stores partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
+    pub heartbeat_interval_ms: u64,
     #[serde(deserialize_with = "from_text")]
     pub durability: Durability,
     pub num_partitions: i32,

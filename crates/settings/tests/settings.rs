@@ -161,7 +161,7 @@ fn values_of_the_wrong_type_are_refused() {
 fn values_that_do_not_fit_together_are_refused() {
     let error = load_file(
         "[broker.journal]\nfile_bytes = 134217728\nspace_bytes_max = 134217728\n\
-         [controller]\nheartbeat_interval_ms = 9000\n",
+         [broker.log]\nmax_message_bytes = 2000000\nsegment_bytes = 1048576\n",
     )
     .unwrap_err();
 
@@ -170,10 +170,7 @@ fn values_that_do_not_fit_together_are_refused() {
         text.contains("expected at most 1/4 of `broker.journal.space_bytes_max` (134217728)"),
         "{text}"
     );
-    assert!(
-        text.contains("expected at most 1/2 of `controller.session_timeout_ms` (9000)"),
-        "{text}"
-    );
+    assert!(text.contains("expected at most `broker.log.segment_bytes` (1048576)"), "{text}");
 }
 
 #[test]

@@ -114,6 +114,8 @@ impl Services {
             Arc::clone(&machine.random),
         );
         controller_options.configs = configs.clone();
+        controller_options.quorum.snapshot_after_entries =
+            settings.controller.snapshot_after_entries;
         let controller = Controller::start(controller_options).await?;
         let (internal, connector) = Server::new(ServerOptions::default())
             .serve_in_memory(Routes::new().with(controller.service()));
@@ -268,7 +270,7 @@ fn broker_options(
         static_configs: configs,
         auto_create_topics: broker.auto_create_topics,
         fetch_bytes_max: broker.fetch_bytes_max,
-        heartbeat_interval: Duration::from_millis(settings.controller.heartbeat_interval_ms),
+        heartbeat_interval: Duration::from_millis(broker.heartbeat_interval_ms),
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
     })
