@@ -1,3 +1,5 @@
+//! Long poll, limits and look-ups over a real log directory.
+
 use std::time::Instant;
 
 use thalweg_record::{BatchHeader, Batches, ProduceLimits, check_produced};

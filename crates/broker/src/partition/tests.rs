@@ -1,3 +1,5 @@
+//! Who is answered when, over a real log whose flushes the test steps itself.
+
 use std::sync::Arc;
 use std::time::Duration;
 

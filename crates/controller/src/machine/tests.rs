@@ -1,3 +1,5 @@
+//! The state machine under the quorum: facts in, stored keys out, and back again.
+
 use thalweg_metadata_core::{ConfigResource, Endpoint, NodeRole, Registration};
 use thalweg_types::{
     BrokerEpoch, ClusterId, DirId, IncarnationId, NodeId, TopicId, TopicName, Uuid,

@@ -1,3 +1,5 @@
+//! Decisions on a small cluster, each applied as it would be once committed.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_types::{

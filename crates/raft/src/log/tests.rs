@@ -1,3 +1,5 @@
+//! The Raft log on a simulated disk: restarts, torn frames, damage, lost power.
+
 use std::path::{Path, PathBuf};
 
 use openraft::vote::RaftVote as _;

@@ -1,3 +1,5 @@
+//! A log dir on a simulated disk, its threads' work done by the test's own steps.
+
 use std::sync::Arc;
 
 use bytes::BytesMut;

@@ -1,3 +1,5 @@
+//! Altering configs.
+
 use super::*;
 
 fn alter(target: ConfigTarget, changes: &[(&str, Option<&str>)]) -> AlterConfigs {

@@ -1,3 +1,5 @@
+//! Registration, heartbeats, fencing.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Creating, growing and deleting topics.
+
 use super::*;
 
 fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
