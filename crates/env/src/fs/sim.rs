@@ -77,6 +77,8 @@ struct FileNode {
 struct DirectoryNode {
     cached: BTreeMap<OsString, u64>,
     durable: BTreeMap<OsString, u64>,
+    /// Pairs of names that one rename changed: a journaling file system keeps both changes or neither.
+    renamed: Vec<(OsString, OsString)>,
 }
 
 #[derive(Debug)]
@@ -358,15 +360,23 @@ impl DirectoryNode {
     fn settle_power_cut(&mut self, keep: &impl Fn() -> bool) {
         let names: BTreeSet<OsString> =
             self.cached.keys().chain(self.durable.keys()).cloned().collect();
-        for name in names {
-            if self.cached.get(&name) == self.durable.get(&name) || !keep() {
-                continue;
+        let mut kept: BTreeMap<OsString, bool> =
+            names.into_iter().map(|name| (name, keep())).collect();
+        // Later renames may touch names of earlier ones: what one keeps, all that hang together keep.
+        for _ in 0..self.renamed.len() {
+            for (source, target) in &self.renamed {
+                let both = kept.get(source).or(kept.get(target)).copied().unwrap_or(false);
+                kept.insert(source.clone(), both);
+                kept.insert(target.clone(), both);
             }
+        }
+        for (name, _) in kept.into_iter().filter(|(_, keep)| *keep) {
             match self.cached.get(&name) {
                 Some(node) => self.durable.insert(name, *node),
                 None => self.durable.remove(&name),
             };
         }
+        self.renamed.clear();
         self.cached.clone_from(&self.durable);
     }
 }
@@ -449,7 +459,11 @@ impl Fs for SimFs {
         }
         let whole = disk.begin_whole()?;
         disk.directory_mut(source_parent)?.cached.remove(&source_name);
-        disk.directory_mut(target_parent)?.cached.insert(target_name, node);
+        let target_directory = disk.directory_mut(target_parent)?;
+        target_directory.cached.insert(target_name.clone(), node);
+        if source_parent == target_parent {
+            target_directory.renamed.push((source_name, target_name));
+        }
         whole.finish(())
     }
 
@@ -480,6 +494,7 @@ impl Fs for SimFs {
         let whole = disk.begin_whole()?;
         let directory = disk.directory_mut(node)?;
         directory.durable.clone_from(&directory.cached);
+        directory.renamed.clear();
         whole.finish(())
     }
 

@@ -49,8 +49,12 @@ impl Log {
         let to = state.core.offsets().log_start();
         if to > before {
             let end_offset = state.core.offsets().log_end();
-            self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, false)
-                .map_err(append_error)?;
+            let noted =
+                self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, false);
+            if let Err(error @ AppendError::Failed(_)) = noted {
+                return Err(append_error(error));
+            }
+            // Without room in the journal it goes without a note: the files stay until a checkpoint has the new log start.
         }
         let kept = state.segments.split_off(&after_last);
         let doomed = std::mem::replace(&mut state.segments, kept);

@@ -64,7 +64,8 @@ pub(super) fn open(
         fs::remove_dir_all(&*shared.fs, path)?;
         return Ok(None);
     };
-    let checkpoint = checkpoints.get(&id).filter(|c| c.covered_position >= created_position);
+    // An entry that covers nothing since the creation is an earlier folder's, or says no more than an empty folder.
+    let checkpoint = checkpoints.get(&id).filter(|c| c.covered_position > created_position);
     let mut opening = Opening {
         shared,
         id,
