@@ -365,7 +365,7 @@ impl DirectoryNode {
         // Later renames may touch names of earlier ones: what one keeps, all that hang together keep.
         for _ in 0..self.renamed.len() {
             for (source, target) in &self.renamed {
-                let both = kept.get(source).or(kept.get(target)).copied().unwrap_or(false);
+                let both = kept.get(source).or_else(|| kept.get(target)).copied().unwrap_or(false);
                 kept.insert(source.clone(), both);
                 kept.insert(target.clone(), both);
             }
