@@ -87,6 +87,12 @@ pub trait File: Debug + Send + Sync {
     /// Writes all slices back to back at `position`.
     fn write_all_vectored_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()>;
 
+    /// Like [`File::write_all_vectored_at`], but past the page cache where the file system lets us: for large amounts that are
+    /// written once and not read soon. Just as little durable before a sync; readable at once.
+    fn write_all_uncached_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        self.write_all_vectored_at(slices, position)
+    }
+
     /// Makes the bytes, and a length that is needed to read them, durable.
     fn sync_data(&self) -> io::Result<()>;
 

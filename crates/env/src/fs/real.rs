@@ -1,5 +1,7 @@
 //! The operating system's file system.
 
+mod direct;
+
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,13 +13,17 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode};
+use direct::DirectWriter;
 
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RealFs;
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    direct: DirectWriter,
+}
 
 /// Holds the lock through its open descriptor.
 #[derive(Debug)]
@@ -43,7 +49,7 @@ impl Fs for RealFs {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        Ok(Arc::new(RealFile { file: options.open(path)?, direct: DirectWriter::new(path) }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -101,12 +107,12 @@ impl Fs for RealFs {
 
 impl File for RealFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, position)
+        self.file.read_at(buffer, position)
     }
 
     fn read_cached_at(&self, buffer: &mut [u8], position: u64) -> io::Result<Option<usize>> {
         let slices = &mut [IoSliceMut::new(buffer)];
-        match rustix::io::preadv2(&self.0, slices, position, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(&self.file, slices, position, ReadWriteFlags::NOWAIT) {
             Ok(count) => Ok(Some(count)),
             // Not in memory, or a file system that cannot tell: the caller reads the waiting way.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(None),
@@ -114,54 +120,58 @@ impl File for RealFile {
         }
     }
 
-    fn write_all_vectored_at(
-        &self,
-        mut slices: &mut [IoSlice<'_>],
-        mut position: u64,
-    ) -> io::Result<()> {
-        IoSlice::advance_slices(&mut slices, 0);
-        while !slices.is_empty() {
-            // The kernel takes at most 1024 slices a call; giving it fewer is a short write like any other.
-            let batch = slices.len().min(1024);
-            match rustix::io::pwritev(&self.0, &slices[..batch], position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    IoSlice::advance_slices(&mut slices, count);
-                    position += count as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(())
+    fn write_all_vectored_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        write_all(&self.file, slices, position)
+    }
+
+    fn write_all_uncached_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        self.direct.write_all(&self.file, slices, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             // A file system without reservation: the caller's prewriting allocates the blocks.
-            Err(Errno::OPNOTSUPP) => self.0.set_len(bytes.max(self.len()?)),
+            Err(Errno::OPNOTSUPP) => self.file.set_len(bytes.max(self.len()?)),
             Err(errno) => Err(errno.into()),
             Ok(()) => Ok(()),
         }
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.file.as_fd())
     }
+}
+
+fn write_all(file: &fs::File, mut slices: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        // The kernel takes at most 1024 slices a call; giving it fewer is a short write like any other.
+        let batch = slices.len().min(1024);
+        match rustix::io::pwritev(file, &slices[..batch], position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                IoSlice::advance_slices(&mut slices, count);
+                position += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }

@@ -254,7 +254,7 @@ fn write_batches(segment: &Segment, batches: &[TailBatch]) -> io::Result<()> {
         let count = fitting.count().max(1);
         let (now, later) = rest.split_at(count);
         let mut slices: Vec<IoSlice<'_>> = now.iter().map(|b| IoSlice::new(&b.bytes)).collect();
-        file.write_all_vectored_at(&mut slices, position)?;
+        file.write_all_uncached_at(&mut slices, position)?;
         position += now.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
         rest = later;
     }
