@@ -1,35 +1,27 @@
 //! A log dir: one directory on one disk, its journal, its logs and its two threads.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use thalweg_env::fs::{self, DirLock, Fs, OpenMode};
 use thalweg_env::{Clock, Random};
 use thalweg_log_core::{LogConfig, PartitionLog};
 use thalweg_types::{Offset, TopicId, TopicIdPartition, TopicPartition};
 
-use crate::checkpoint::{self, LogCheckpoint, ProducersAt};
-use crate::error::{AppendError, DirFailed, OpenError, StorageError};
-use crate::journal::{Journal, Written};
+use crate::checkpoint::ProducersAt;
+use crate::error::{DirFailed, OpenError, StorageError};
 use crate::layout::{self, StorageMeta};
-use crate::log::{Log, LogParts, WriteBehindError, checkpoint_of};
-use crate::segment::Segment;
-use crate::tail::TailBudget;
+use crate::log::{Log, LogParts, checkpoint_of};
 
 mod recovery;
+mod shared;
+mod work;
 
-/// How long appends that nobody waits for may stay unflushed when nothing else causes a flush.
-const LAZY_FLUSH: Duration = Duration::from_secs(1);
-
-/// How long the segment writer rests after a full disk.
-const NO_SPACE_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) use shared::Shared;
 
 /// How to open a log dir.
 #[derive(Debug, Clone)]
@@ -93,7 +85,8 @@ pub struct LogDir {
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    logs: RwLock<HashMap<TopicIdPartition, Arc<Log>>>,
+    /// Ordered, so that one seed is one run.
+    logs: RwLock<BTreeMap<TopicIdPartition, Arc<Log>>>,
     /// Serialises creation and deletion of folders.
     folders: Mutex<()>,
     suspects: Vec<Suspect>,
@@ -105,30 +98,6 @@ struct Inner {
     writing: Mutex<()>,
     /// Folders of deleted partitions, to be removed.
     trash: Mutex<Vec<PathBuf>>,
-}
-
-/// What the logs of a dir share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    path: PathBuf,
-    pub(crate) fs: Arc<dyn Fs>,
-    pub(crate) clock: Arc<dyn Clock>,
-    observer: Arc<dyn LogObserver>,
-    journal: OnceLock<Journal>,
-    pub(crate) tail_budget: TailBudget,
-    tail_bytes_max: u64,
-    evict_below: AtomicU64,
-    failed: OnceLock<DirFailed>,
-    failure_reported: AtomicBool,
-    room_wanted: AtomicBool,
-    /// Segments that retention gave up; their files go when a checkpoint that does not need them is durable.
-    doomed: Mutex<Vec<(TopicIdPartition, Arc<Segment>)>>,
-    flush_wanted: AtomicBool,
-    write_wanted: AtomicBool,
-    stop: AtomicBool,
-    signal: Mutex<()>,
-    flusher: Condvar,
-    writer: Condvar,
 }
 
 impl LogDirOptions {
@@ -251,7 +220,7 @@ impl LogDir {
         &self.inner.suspects
     }
 
-    /// All logs, in no particular order.
+    /// All logs, by topic id and partition.
     pub fn logs(&self) -> Vec<Arc<Log>> {
         self.inner.logs.read().values().cloned().collect()
     }
@@ -291,10 +260,11 @@ impl LogDir {
             name,
             folder,
             core,
-            segments: std::collections::BTreeMap::new(),
+            segments: BTreeMap::new(),
             checkpoint,
             is_checkpointed: true,
             snapshots: Vec::new(),
+            sound_snapshot: None,
         };
         let log = Arc::new(Log::new(Arc::clone(shared), parts));
         inner.logs.write().insert(id, Arc::clone(&log));
@@ -366,333 +336,6 @@ fn create_folder(fs: &dyn Fs, parent: &Path, folder: &Path, metadata: &str) -> i
     file.sync_all()?;
     fs.sync_dir(folder)?;
     fs.sync_dir(parent)
-}
-
-// ---- Flushing ----
-
-impl Inner {
-    fn step_flush(&self, only_awaited: bool) -> Result<bool, DirFailed> {
-        let flushed = self.flush_group(only_awaited);
-        if flushed.is_err() {
-            self.shared.report_failure();
-        }
-        flushed
-    }
-
-    fn flush_group(&self, only_awaited: bool) -> Result<bool, DirFailed> {
-        let _flushing = self.flushing.lock();
-        self.shared.check_health()?;
-        let journal = self.shared.journal();
-        let Some(group) = journal.begin_flush(only_awaited) else { return Ok(false) };
-        if let Err(error) = journal.sync(&group) {
-            return Err(self.shared.fail("flush the journal", error));
-        }
-        for (id, covered) in group.covered {
-            // A writer may have failed while the flush ran: what it would cover is not certain any more.
-            self.shared.check_health()?;
-            let log = self.logs.read().get(&id).cloned();
-            if let Some(log) = log
-                && let Some(durable_end) = log.flushed(covered)
-            {
-                self.shared.observer.flushed(&log, durable_end);
-            }
-        }
-        Ok(true)
-    }
-
-    fn flush_forever(&self) {
-        let shared = &self.shared;
-        while !shared.is_stopping() {
-            shared.flush_wanted.store(false, Ordering::Release);
-            match self.step_flush(true) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => return,
-            }
-            let mut guard = shared.signal.lock();
-            if shared.flush_wanted.load(Ordering::Acquire) || shared.is_stopping() {
-                continue;
-            }
-            let waited = shared.flusher.wait_for(&mut guard, LAZY_FLUSH);
-            drop(guard);
-            if waited.timed_out() && self.step_flush(false).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-// ---- Writing behind ----
-
-impl Inner {
-    fn step_write_behind(&self) -> Result<bool, StorageError> {
-        let _writing = self.writing.lock();
-        self.shared.check_health()?;
-        let journal = self.shared.journal();
-        let target = if self.shared.is_short() { u64::MAX } else { journal.write_behind_target() };
-        let mut done = self.write_behind_below(target)?;
-        done |= self.empty_trash()?;
-        done |= journal.prepare_ahead().unwrap_or_else(|error| {
-            // Not needed for anything acknowledged; appends create files or are throttled.
-            tracing::warn!(%error, "cannot prepare a journal file");
-            false
-        });
-        self.evict();
-        self.shared.report_room();
-        Ok(done)
-    }
-
-    fn write_all_behind(&self) -> Result<(), StorageError> {
-        let _writing = self.writing.lock();
-        self.write_behind_below(u64::MAX)?;
-        self.shared.report_room();
-        Ok(())
-    }
-
-    /// One pass: segments of every log with frames below `target`, the checkpoint, then journal space and files that are not needed
-    /// any more.
-    fn write_behind_below(&self, target: u64) -> Result<bool, StorageError> {
-        let journal = self.shared.journal();
-        // Frames that others write meanwhile are above this.
-        let free_limit = journal.write_behind_target();
-        let doomed = std::mem::take(&mut *self.shared.doomed.lock());
-        let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
-        let mut written = HashMap::new();
-        for log in &logs {
-            let is_due = log.oldest_uncovered() < target;
-            if is_due || doomed.iter().any(|(id, _)| *id == log.id()) {
-                match log.write_behind() {
-                    Ok(()) => drop(written.insert(log.id(), Arc::clone(log))),
-                    Err(error) => {
-                        self.shared.doomed.lock().extend(doomed);
-                        return Err(self.shared.no_space_or_failed(error));
-                    }
-                }
-            }
-        }
-        if !written.is_empty() || !doomed.is_empty() {
-            let checkpoints = self.write_checkpoint(&logs)?;
-            for checkpoint in &checkpoints {
-                if let Some(log) = written.get(&checkpoint.id) {
-                    log.covered(checkpoint)
-                        .map_err(|error| self.shared.fail("remove a snapshot", error))?;
-                }
-            }
-            self.remove_doomed(&doomed)?;
-        }
-        // A file that still waits for its flush is not freed; on `replicated` topics nobody else hurries.
-        if journal.has_unflushed_below(free_limit) {
-            self.step_flush(false)?;
-        }
-        let oldest_needed = logs.iter().map(|log| log.oldest_uncovered_settled()).min();
-        let oldest_needed = oldest_needed.unwrap_or(u64::MAX).min(free_limit);
-        journal
-            .free_below(oldest_needed)
-            .map_err(|error| self.shared.fail("free journal files", error))?;
-        Ok(!written.is_empty() || !doomed.is_empty())
-    }
-
-    fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
-        let present = logs.iter().filter(|log| !log.is_deleted());
-        let logs: Vec<_> = present.filter_map(|log| log.checkpoint()).collect();
-        let path = self.shared.path.join(layout::CHECKPOINT);
-        let contents = checkpoint::encode(&logs);
-        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::StorageFull => StorageError::Throttled,
-                _ => StorageError::from(self.shared.fail("write the checkpoint", error)),
-            }
-        })?;
-        Ok(logs)
-    }
-
-    fn remove_doomed(
-        &self,
-        doomed: &[(TopicIdPartition, Arc<Segment>)],
-    ) -> Result<(), StorageError> {
-        for (_, segment) in doomed {
-            let removed = segment.mark_deleted().and_then(|paths| {
-                paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
-            });
-            removed.map_err(|error| self.shared.fail("delete a segment", error))?;
-        }
-        Ok(())
-    }
-
-    /// Removes the folders of deleted partitions.
-    fn empty_trash(&self) -> Result<bool, StorageError> {
-        let trash = std::mem::take(&mut *self.trash.lock());
-        for folder in &trash {
-            fs::remove_dir_all(&*self.shared.fs, folder).map_err(|source| StorageError::Io {
-                path: folder.clone(),
-                operation: "remove a deleted log",
-                source,
-            })?;
-        }
-        Ok(!trash.is_empty())
-    }
-
-    fn evict(&self) {
-        let shared = &self.shared;
-        shared.move_eviction();
-        if shared.tail_budget.bytes() > shared.tail_bytes_max {
-            let below = shared.evict_below();
-            self.logs.read().values().for_each(|log| log.evict(below));
-        }
-    }
-
-    fn write_behind_forever(&self) {
-        let shared = &self.shared;
-        while !shared.is_stopping() {
-            shared.write_wanted.store(false, Ordering::Release);
-            let pause = match self.step_write_behind() {
-                Ok(true) => continue,
-                Ok(false) => LAZY_FLUSH,
-                Err(StorageError::Failed(_)) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "segments cannot be written now");
-                    NO_SPACE_PAUSE
-                }
-            };
-            let mut guard = shared.signal.lock();
-            if !shared.write_wanted.load(Ordering::Acquire) && !shared.is_stopping() {
-                shared.writer.wait_for(&mut guard, pause);
-            }
-        }
-    }
-}
-
-// ---- Shared ----
-
-impl Shared {
-    pub(crate) fn journal(&self) -> &Journal {
-        self.journal.get().expect("set before the dir is given to anybody")
-    }
-
-    /// Ends this dir's service; the first reason stays.
-    pub(crate) fn fail(&self, operation: &'static str, error: io::Error) -> DirFailed {
-        let failed = DirFailed { path: self.path.clone(), operation, source: Arc::new(error) };
-        if self.failed.set(failed.clone()).is_ok() {
-            tracing::error!(error = %failed, "a log dir failed: nothing in it is acknowledged any more");
-            // Locks may be held here: the observer hears of it from the flushing thread.
-            self.flush_wanted.store(true, Ordering::Release);
-            let _guard = self.signal.lock();
-            self.flusher.notify_one();
-        }
-        self.failed.get().cloned().unwrap_or(failed)
-    }
-
-    fn report_failure(&self) {
-        if let Some(failed) = self.failed.get()
-            && !self.failure_reported.swap(true, Ordering::AcqRel)
-        {
-            self.observer.failed(failed);
-        }
-    }
-
-    pub(crate) fn check_health(&self) -> Result<(), DirFailed> {
-        self.failed.get().map_or(Ok(()), |failed| Err(failed.clone()))
-    }
-
-    /// A frame was written: wakes whoever has to act on it.
-    pub(crate) fn appended(&self, written: &Written, awaited: bool) {
-        if awaited && !self.flush_wanted.swap(true, Ordering::AcqRel) {
-            let _guard = self.signal.lock();
-            self.flusher.notify_one();
-        }
-        let over = self.tail_budget.bytes() > self.tail_bytes_max;
-        if over {
-            self.move_eviction();
-        }
-        if over || written.switched || self.tail_budget.unwritten_bytes() > self.tail_bytes_max / 2
-        {
-            self.wake_writer();
-        }
-    }
-
-    fn wake_writer(&self) {
-        if !self.write_wanted.swap(true, Ordering::AcqRel) {
-            let _guard = self.signal.lock();
-            self.writer.notify_one();
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        let _guard = self.signal.lock();
-        self.flusher.notify_all();
-        self.writer.notify_all();
-    }
-
-    /// Whether segments must be written now, not only what fills ended journal files.
-    fn is_short(&self) -> bool {
-        self.tail_budget.unwritten_bytes() > self.tail_bytes_max / 2 || !self.journal().has_room()
-    }
-
-    pub(crate) fn tail_has_space(&self, bytes: usize) -> bool {
-        self.tail_budget.unwritten_bytes() + bytes as u64 <= self.tail_bytes_max
-    }
-
-    fn has_room(&self) -> bool {
-        self.tail_budget.unwritten_bytes() <= self.tail_bytes_max / 4 * 3
-            && self.journal().has_room()
-    }
-
-    fn room(&self) -> bool {
-        let has_room = self.has_room();
-        if !has_room {
-            self.room_wanted.store(true, Ordering::Release);
-            self.wake_writer();
-            // The writer may have made room just before it was told that somebody waits.
-            return self.has_room();
-        }
-        has_room
-    }
-
-    pub(crate) fn throttled(&self) -> AppendError {
-        self.room_wanted.store(true, Ordering::Release);
-        self.wake_writer();
-        AppendError::Throttled
-    }
-
-    fn report_room(&self) {
-        if self.room_wanted.load(Ordering::Acquire)
-            && self.has_room()
-            && self.room_wanted.swap(false, Ordering::AcqRel)
-        {
-            self.observer.room_available();
-        }
-    }
-
-    /// Stream position below which written batches leave memory when there are too many.
-    pub(crate) fn evict_below(&self) -> u64 {
-        self.evict_below.load(Ordering::Relaxed)
-    }
-
-    /// Batches that were journaled within the last three quarters of the budget's bytes stay.
-    fn move_eviction(&self) {
-        let kept = self.tail_bytes_max / 4 * 3;
-        let below = self.journal().position().saturating_sub(kept);
-        if self.tail_budget.bytes() > self.tail_bytes_max {
-            self.evict_below.fetch_max(below, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn doom(&self, id: TopicIdPartition, segments: impl Iterator<Item = Arc<Segment>>) {
-        self.doomed.lock().extend(segments.map(|segment| (id, segment)));
-        self.wake_writer();
-    }
-
-    fn no_space_or_failed(&self, error: WriteBehindError) -> StorageError {
-        match error {
-            WriteBehindError::NoSpace => StorageError::Throttled,
-            WriteBehindError::Failed(failed) => StorageError::Failed(failed),
-        }
-    }
 }
 
 #[cfg(test)]

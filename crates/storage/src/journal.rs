@@ -17,7 +17,7 @@
 //! Flushing is group commit without timers: [`Journal::begin_flush`] takes what has gathered, the caller syncs, the next group gathers
 //! meanwhile. Which logs a group covers, and up to which offset, is noted when their frames are written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ struct FileSlot {
 #[derive(Debug, Default)]
 struct Gathering {
     /// The end offset of each log's last frame in the group.
-    covered: HashMap<TopicIdPartition, Offset>,
+    covered: BTreeMap<TopicIdPartition, Offset>,
     files: Vec<Arc<dyn File>>,
     /// Whether somebody waits for the flush.
     awaited: bool,
@@ -110,7 +110,7 @@ struct Gathering {
 /// A group of frames to be flushed together.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) covered: HashMap<TopicIdPartition, Offset>,
+    pub(crate) covered: BTreeMap<TopicIdPartition, Offset>,
     files: Vec<Arc<dyn File>>,
     sync_dir: bool,
     position: u64,
@@ -182,7 +182,14 @@ impl Journal {
             dir,
             limits,
         };
-        journal.write_file_header(&active, found.previous, found.previous_end, 0)?;
+        let header = FileHeader {
+            base_position: active.base_position,
+            previous_generation: found.previous,
+            previous_end: found.previous_end,
+            oldest_generation: found.oldest.unwrap_or(active.number),
+            durable_position: 0,
+        };
+        journal.write_file_header(&active, header)?;
         active.slot.file.sync_data()?;
         journal.fs.sync_dir(&journal.dir)?;
         // Generations cut off behind a torn tail must not be met again.
@@ -196,26 +203,14 @@ impl Journal {
         Ok(journal)
     }
 
-    fn write_file_header(
-        &self,
-        generation: &Generation,
-        previous: Option<u64>,
-        previous_end: u64,
-        durable_position: u64,
-    ) -> io::Result<()> {
-        let header = FileHeader {
-            base_position: generation.base_position,
-            previous_generation: previous,
-            previous_end,
-            durable_position,
-        };
+    fn write_file_header(&self, generation: &Generation, header: FileHeader) -> io::Result<()> {
         let mut bytes = bytes::BytesMut::new();
         frame::encode(
             &mut bytes,
             FILE_HEADER,
             generation.number,
             generation.base_position,
-            durable_position,
+            header.durable_position,
             &header.encode(),
         );
         write_header(&generation.slot, bytes)
@@ -278,7 +273,14 @@ impl Journal {
         let ended = inner.active.clone();
         let base_position = ended.base_position + ended.slot.bytes;
         let active = Generation { number: inner.next_generation, slot, base_position };
-        self.write_file_header(&active, Some(ended.number), inner.position, inner.durable_position)
+        let header = FileHeader {
+            base_position,
+            previous_generation: Some(ended.number),
+            previous_end: inner.position,
+            oldest_generation: inner.live.front().map_or(ended.number, |oldest| oldest.number),
+            durable_position: inner.durable_position,
+        };
+        self.write_file_header(&active, header)
             .map_err(|error| JournalError::Io("begin a journal file", error))?;
         inner.next_generation += 1;
         // Whatever of the ended file is not flushed yet belongs to the same group as the new file's first frames.

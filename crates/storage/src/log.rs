@@ -69,6 +69,8 @@ struct Files {
     is_checkpointed: bool,
     /// Offsets of the producer snapshots in the folder.
     snapshots: Vec<Offset>,
+    /// The newest that is known to be whole and durable: written, or read back, in this process life.
+    sound_snapshot: Option<Offset>,
 }
 
 /// What became of an accepted batch.
@@ -96,6 +98,7 @@ pub(crate) struct LogParts {
     /// Whether `checkpoint` was found, or is of a new log; else it was made up from a scan and must be replaced soon.
     pub(crate) is_checkpointed: bool,
     pub(crate) snapshots: Vec<Offset>,
+    pub(crate) sound_snapshot: Option<Offset>,
 }
 
 impl Log {
@@ -115,6 +118,7 @@ impl Log {
                 checkpoint: parts.checkpoint,
                 is_checkpointed: parts.is_checkpointed,
                 snapshots: parts.snapshots,
+                sound_snapshot: parts.sound_snapshot,
             }),
             // Without a checkpoint, due at once.
             oldest_uncovered: AtomicU64::new(if parts.is_checkpointed { u64::MAX } else { 0 }),

@@ -5,7 +5,7 @@
 //! anybody sees the result, all of it is durable. Everything is decided by content (offsets, epochs, checksums): the checkpoint only
 //! says where looking may begin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -56,7 +56,7 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
 
     let shared = Arc::new(shared(&options));
     let mut replay =
-        Replay { shared, checkpoints, was_clean, logs: HashMap::new(), suspects: Vec::new() };
+        Replay { shared, checkpoints, was_clean, logs: BTreeMap::new(), suspects: Vec::new() };
     let trash = replay.open_folders().map_err(at("list"))?;
 
     let journal_dir = path.join(layout::JOURNAL_DIR);
@@ -169,7 +169,7 @@ struct Replay {
     shared: Arc<Shared>,
     checkpoints: HashMap<TopicIdPartition, LogCheckpoint>,
     was_clean: bool,
-    logs: HashMap<TopicIdPartition, Log>,
+    logs: BTreeMap<TopicIdPartition, Log>,
     suspects: Vec<Suspect>,
 }
 

@@ -1,6 +1,7 @@
 //! A log dir on a simulated disk, its threads' work done by the test's own steps.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use thalweg_types::{
 };
 
 use super::*;
+use crate::AppendError;
 use crate::chunk::Chunk;
 
 mod crashes;

@@ -49,6 +49,8 @@ pub(super) struct FileHeader {
     pub(super) previous_generation: Option<u64>,
     /// Stream position where the previous generation's frames end.
     pub(super) previous_end: u64,
+    /// The oldest generation in use when this one was begun; older ones were freed.
+    pub(super) oldest_generation: u64,
     /// What was durable when the file was begun; part of every frame's header, not of the payload.
     pub(super) durable_position: u64,
 }
@@ -151,11 +153,12 @@ pub(super) fn is_named_batch(frame: &Frame) -> bool {
 
 impl FileHeader {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(25);
+        let mut bytes = Vec::with_capacity(33);
         bytes.extend_from_slice(&self.base_position.to_le_bytes());
         bytes.push(u8::from(self.previous_generation.is_some()));
         bytes.extend_from_slice(&self.previous_generation.unwrap_or(0).to_le_bytes());
         bytes.extend_from_slice(&self.previous_end.to_le_bytes());
+        bytes.extend_from_slice(&self.oldest_generation.to_le_bytes());
         bytes
     }
 
@@ -164,11 +167,13 @@ impl FileHeader {
         let has_previous = payload.try_get_u8().ok()? != 0;
         let previous = payload.try_get_u64_le().ok()?;
         let previous_end = payload.try_get_u64_le().ok()?;
+        let oldest_generation = payload.try_get_u64_le().ok()?;
         let previous_generation = has_previous.then_some(previous);
         payload.is_empty().then_some(Self {
             base_position,
             previous_generation,
             previous_end,
+            oldest_generation,
             durable_position,
         })
     }

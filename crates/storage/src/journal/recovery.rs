@@ -28,6 +28,7 @@ pub(crate) struct Found {
     pub(super) next_file_number: u64,
     pub(super) next_generation: u64,
     pub(super) next_base_position: u64,
+    pub(super) oldest: Option<u64>,
     /// The generation that the stream ends in, and where.
     pub(super) previous: Option<u64>,
     pub(super) previous_end: u64,
@@ -75,7 +76,9 @@ pub(crate) fn scan(
 
     // First where the stream ends, by what all of its files know; then what it says.
     let mut ends = Vec::new();
-    let mut durable_position = 0;
+    let last = chain.last().map(|(generation, _)| generation.number);
+    let mut durable_position =
+        marks_beyond(&files, last).map_err(io_error("scanning the journal"))?;
     for (at, (generation, header)) in chain.iter().enumerate() {
         let end = chain.get(at + 1).map(|(_, next)| next.previous_end);
         let options = scan_options(generation, end);
@@ -105,6 +108,7 @@ pub(crate) fn scan(
         .filter(|generation| !kept_numbers.contains(&generation.number))
         .collect();
     Ok(Found {
+        oldest: live.front().map(|generation| generation.number),
         previous: live.back().map(|generation| generation.number),
         live,
         dead,
@@ -192,14 +196,42 @@ impl Files {
 }
 
 /// The generations of the stream, oldest first: from the newest back along "follows", until one that was freed.
+///
+/// A generation on the way that is neither there nor freed lost its header in a power cut, and with it all that came later: none of that
+/// was flushed. The stream then ends before it.
 fn chain(files: &Files) -> Vec<(Generation, FileHeader)> {
     let mut chain = VecDeque::new();
     let mut next = files.used.keys().next_back().copied();
-    while let Some((generation, header)) = next.and_then(|number| files.used.get(&number)) {
-        chain.push_front((generation.clone(), *header));
-        next = header.previous_generation;
+    // By the newest header of the chain: files freed since an older one was written may have been used again.
+    let mut oldest_in_use = 0;
+    while let Some(number) = next {
+        if let Some((generation, header)) = files.used.get(&number) {
+            chain.push_front((generation.clone(), *header));
+            oldest_in_use = oldest_in_use.max(header.oldest_generation);
+            next = header
+                .previous_generation
+                .filter(|previous| *previous >= oldest_in_use && !files.freed.contains(previous));
+        } else {
+            chain.clear();
+            oldest_in_use = 0;
+            next = files.used.range(..number).next_back().map(|(older, _)| *older);
+        }
     }
     chain.into()
+}
+
+/// What the generations after the stream's last know to have been durable.
+fn marks_beyond(files: &Files, last: Option<u64>) -> io::Result<u64> {
+    let beyond = last.map_or(0, |last| last + 1);
+    let mut durable_position = 0;
+    for (generation, header) in files.used.range(beyond..).map(|(_, used)| used) {
+        let file = &*generation.slot.file;
+        let options = scan_options(generation, None);
+        let found = frame::scan(file, options, &entry::is_named_batch, |_| {})?;
+        durable_position =
+            durable_position.max(found.durable_position).max(header.durable_position);
+    }
+    Ok(durable_position)
 }
 
 fn scan_options(generation: &Generation, end: Option<u64>) -> ScanOptions {

@@ -107,7 +107,7 @@ impl Log {
         } else {
             ProducersAt::Snapshot(log_end)
         };
-        let snapshot_due = producers != ProducersAt::Empty && !files.snapshots.contains(&log_end);
+        let snapshot_due = producers != ProducersAt::Empty && files.sound_snapshot != Some(log_end);
         Work {
             segments: segments.copied().collect(),
             snapshot: snapshot_due.then(|| (log_end, core.producers().snapshot(log_end))),
@@ -154,7 +154,9 @@ impl Log {
             self.shared.fs.sync_dir(&self.folder)?;
         }
         if let Some((offset, _)) = &work.snapshot {
+            files.snapshots.retain(|known| known != offset);
             files.snapshots.push(*offset);
+            files.sound_snapshot = Some(*offset);
         }
         if work.epochs_changed {
             self.write_epochs(&work.checkpoint)?;

@@ -77,12 +77,17 @@ pub(super) fn open(
     };
     let snapshots = offsets_of(&names, "snapshot");
     let scan_from = opening.take_closed(&bases, checkpoint)?;
-    opening.restore_producers(checkpoint, &snapshots)?;
+    let sound_snapshot = opening.restore_producers(checkpoint, &snapshots)?;
     for (at, base_offset) in scan_from.iter().enumerate() {
         opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
     }
     opening.require_checkpointed(checkpoint)?;
-    Ok(Some(opening.finish(name.clone(), checkpoint, created_position, snapshots)))
+    Ok(Some(opening.finish(
+        name.clone(),
+        checkpoint,
+        created_position,
+        (snapshots, sound_snapshot),
+    )))
 }
 
 /// The folder's file names; leftovers of deletions and replacements are removed.
@@ -341,14 +346,15 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Producer states at the checkpoint's log end: from its snapshot, else from an older one and the batches since.
+    /// Producer states at the checkpoint's log end: from its snapshot, else from an older one and the batches since. Returns the
+    /// checkpoint's snapshot if that was whole.
     fn restore_producers(
         &mut self,
         checkpoint: Option<&LogCheckpoint>,
         snapshots: &[Offset],
-    ) -> Result<(), FolderError> {
-        let Some(checkpoint) = checkpoint else { return Ok(()) };
-        let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(()) };
+    ) -> Result<Option<Offset>, FolderError> {
+        let Some(checkpoint) = checkpoint else { return Ok(None) };
+        let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(None) };
         let usable = snapshots.iter().rev().filter(|offset| **offset <= at);
         let restored = usable.copied().find_map(|offset| self.read_snapshot(offset));
         let (states, from) = restored.unwrap_or_else(|| (ProducerStates::default(), Offset::ZERO));
@@ -358,7 +364,7 @@ impl Opening<'_> {
             self.replay_producers(from, at, checkpoint)
                 .map_err(|error| FolderError::damaged(self.id, error.to_string()))?;
         }
-        Ok(())
+        Ok((from == at).then_some(at))
     }
 
     fn read_snapshot(&self, offset: Offset) -> Option<(ProducerStates, Offset)> {
@@ -405,7 +411,7 @@ impl Opening<'_> {
         name: TopicPartition,
         checkpoint: Option<&LogCheckpoint>,
         created_position: u64,
-        snapshots: Vec<Offset>,
+        (snapshots, sound_snapshot): (Vec<Offset>, Option<Offset>),
     ) -> Log {
         let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
         let newest_noted = self.read_epochs().and_then(|epochs| epochs.latest());
@@ -443,6 +449,7 @@ impl Opening<'_> {
             checkpoint,
             is_checkpointed,
             snapshots,
+            sound_snapshot,
         };
         Log::new(Arc::clone(self.shared), parts)
     }

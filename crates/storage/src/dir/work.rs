@@ -1,0 +1,217 @@
+//! What a dir's two threads do: flush, and write behind.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thalweg_env::fs;
+use thalweg_types::TopicIdPartition;
+
+use super::Inner;
+use crate::checkpoint::{self, LogCheckpoint};
+use crate::error::{DirFailed, StorageError};
+use crate::layout;
+use crate::log::Log;
+use crate::segment::Segment;
+
+/// How long appends that nobody waits for may stay unflushed when nothing else causes a flush.
+const LAZY_FLUSH: Duration = Duration::from_secs(1);
+
+/// How long the segment writer rests after a full disk.
+const NO_SPACE_PAUSE: Duration = Duration::from_millis(200);
+
+// ---- Flushing ----
+
+impl Inner {
+    pub(super) fn step_flush(&self, only_awaited: bool) -> Result<bool, DirFailed> {
+        let flushed = self.flush_group(only_awaited);
+        if flushed.is_err() {
+            self.shared.report_failure();
+        }
+        flushed
+    }
+
+    fn flush_group(&self, only_awaited: bool) -> Result<bool, DirFailed> {
+        let _flushing = self.flushing.lock();
+        self.shared.check_health()?;
+        let journal = self.shared.journal();
+        let Some(group) = journal.begin_flush(only_awaited) else { return Ok(false) };
+        if let Err(error) = journal.sync(&group) {
+            return Err(self.shared.fail("flush the journal", error));
+        }
+        for (id, covered) in group.covered {
+            // A writer may have failed while the flush ran: what it would cover is not certain any more.
+            self.shared.check_health()?;
+            let log = self.logs.read().get(&id).cloned();
+            if let Some(log) = log
+                && let Some(durable_end) = log.flushed(covered)
+            {
+                self.shared.observer.flushed(&log, durable_end);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn flush_forever(&self) {
+        let shared = &self.shared;
+        while !shared.is_stopping() {
+            shared.flush_wanted.store(false, Ordering::Release);
+            match self.step_flush(true) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(_) => return,
+            }
+            let mut guard = shared.signal.lock();
+            if shared.flush_wanted.load(Ordering::Acquire) || shared.is_stopping() {
+                continue;
+            }
+            let waited = shared.flusher.wait_for(&mut guard, LAZY_FLUSH);
+            drop(guard);
+            if waited.timed_out() && self.step_flush(false).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+// ---- Writing behind ----
+
+impl Inner {
+    pub(super) fn step_write_behind(&self) -> Result<bool, StorageError> {
+        let _writing = self.writing.lock();
+        self.shared.check_health()?;
+        let journal = self.shared.journal();
+        let target = if self.shared.is_short() { u64::MAX } else { journal.write_behind_target() };
+        let mut done = self.write_behind_below(target)?;
+        done |= self.empty_trash()?;
+        done |= journal.prepare_ahead().unwrap_or_else(|error| {
+            // Not needed for anything acknowledged; appends create files or are throttled.
+            tracing::warn!(%error, "cannot prepare a journal file");
+            false
+        });
+        self.evict();
+        self.shared.report_room();
+        Ok(done)
+    }
+
+    pub(super) fn write_all_behind(&self) -> Result<(), StorageError> {
+        let _writing = self.writing.lock();
+        self.write_behind_below(u64::MAX)?;
+        self.shared.report_room();
+        Ok(())
+    }
+
+    /// One pass: segments of every log with frames below `target`, the checkpoint, then journal space and files that are not needed
+    /// any more.
+    fn write_behind_below(&self, target: u64) -> Result<bool, StorageError> {
+        let journal = self.shared.journal();
+        // Frames that others write meanwhile are above this.
+        let free_limit = journal.write_behind_target();
+        let doomed = std::mem::take(&mut *self.shared.doomed.lock());
+        let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
+        let mut written = HashMap::new();
+        for log in &logs {
+            let is_due = log.oldest_uncovered() < target;
+            if is_due || doomed.iter().any(|(id, _)| *id == log.id()) {
+                match log.write_behind() {
+                    Ok(()) => drop(written.insert(log.id(), Arc::clone(log))),
+                    Err(error) => {
+                        self.shared.doomed.lock().extend(doomed);
+                        return Err(self.shared.no_space_or_failed(error));
+                    }
+                }
+            }
+        }
+        if !written.is_empty() || !doomed.is_empty() {
+            let checkpoints = self.write_checkpoint(&logs)?;
+            for checkpoint in &checkpoints {
+                if let Some(log) = written.get(&checkpoint.id) {
+                    log.covered(checkpoint)
+                        .map_err(|error| self.shared.fail("remove a snapshot", error))?;
+                }
+            }
+            self.remove_doomed(&doomed)?;
+        }
+        // A file that still waits for its flush is not freed; on `replicated` topics nobody else hurries.
+        if journal.has_unflushed_below(free_limit) {
+            self.step_flush(false)?;
+        }
+        let oldest_needed = logs.iter().map(|log| log.oldest_uncovered_settled()).min();
+        let oldest_needed = oldest_needed.unwrap_or(u64::MAX).min(free_limit);
+        journal
+            .free_below(oldest_needed)
+            .map_err(|error| self.shared.fail("free journal files", error))?;
+        Ok(!written.is_empty() || !doomed.is_empty())
+    }
+
+    fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
+        let present = logs.iter().filter(|log| !log.is_deleted());
+        let logs: Vec<_> = present.filter_map(|log| log.checkpoint()).collect();
+        let path = self.shared.path.join(layout::CHECKPOINT);
+        let contents = checkpoint::encode(&logs);
+        fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::StorageFull => StorageError::Throttled,
+                _ => StorageError::from(self.shared.fail("write the checkpoint", error)),
+            }
+        })?;
+        Ok(logs)
+    }
+
+    fn remove_doomed(
+        &self,
+        doomed: &[(TopicIdPartition, Arc<Segment>)],
+    ) -> Result<(), StorageError> {
+        for (_, segment) in doomed {
+            let removed = segment.mark_deleted().and_then(|paths| {
+                paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
+            });
+            removed.map_err(|error| self.shared.fail("delete a segment", error))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the folders of deleted partitions.
+    fn empty_trash(&self) -> Result<bool, StorageError> {
+        let trash = std::mem::take(&mut *self.trash.lock());
+        for folder in &trash {
+            fs::remove_dir_all(&*self.shared.fs, folder).map_err(|source| StorageError::Io {
+                path: folder.clone(),
+                operation: "remove a deleted log",
+                source,
+            })?;
+        }
+        Ok(!trash.is_empty())
+    }
+
+    fn evict(&self) {
+        let shared = &self.shared;
+        shared.move_eviction();
+        if shared.tail_budget.bytes() > shared.tail_bytes_max {
+            let below = shared.evict_below();
+            self.logs.read().values().for_each(|log| log.evict(below));
+        }
+    }
+
+    pub(super) fn write_behind_forever(&self) {
+        let shared = &self.shared;
+        while !shared.is_stopping() {
+            shared.write_wanted.store(false, Ordering::Release);
+            let pause = match self.step_write_behind() {
+                Ok(true) => continue,
+                Ok(false) => LAZY_FLUSH,
+                Err(StorageError::Failed(_)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "segments cannot be written now");
+                    NO_SPACE_PAUSE
+                }
+            };
+            let mut guard = shared.signal.lock();
+            if !shared.write_wanted.load(Ordering::Acquire) && !shared.is_stopping() {
+                shared.writer.wait_for(&mut guard, pause);
+            }
+        }
+    }
+}
