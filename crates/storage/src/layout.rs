@@ -124,20 +124,15 @@ pub(crate) fn partition_metadata(id: TopicId, created_position: u64) -> String {
     format!("version: 0\ntopic_id: {id}\ncreated_position: {created_position}\n")
 }
 
-/// The topic id and the position of creation, 0 if Kafka wrote the file.
+/// The topic id and the position of creation. A file without the third line, line end included, was not written to its end.
 pub(crate) fn parse_partition_metadata(text: &str) -> Option<(TopicId, u64)> {
-    let mut lines = text.lines();
+    let mut lines = text.strip_suffix('\n')?.lines();
     if lines.next()?.trim() != "version: 0" {
         return None;
     }
     let id: TopicId = lines.next()?.strip_prefix("topic_id:")?.trim().parse().ok()?;
-    let created_position = match lines.next() {
-        Some(line) => line.strip_prefix("created_position:")?.trim().parse().ok()?,
-        None => 0,
-    };
-    // Ours ends with a line end: a file that was cut short is none.
-    let whole = created_position == 0 || text.ends_with('\n');
-    (!id.is_zero() && whole).then_some((id, created_position))
+    let created_position = lines.next()?.strip_prefix("created_position:")?.trim().parse().ok()?;
+    (!id.is_zero() && lines.next().is_none()).then_some((id, created_position))
 }
 
 /// Kafka's checkpoint format: version, number of entries, then one `epoch start-offset` a line.
@@ -222,9 +217,9 @@ mod tests {
         let topic_id = TopicId(id(9));
         let text = partition_metadata(topic_id, 4711);
         assert_eq!(parse_partition_metadata(&text), Some((topic_id, 4711)));
-        assert_eq!(parse_partition_metadata(&text[..text.len() - 1]), None);
-        let kafkas = format!("version: 0\ntopic_id: {topic_id}");
-        assert_eq!(parse_partition_metadata(&kafkas), Some((topic_id, 0)));
+        for cut in 0..text.len() {
+            assert_eq!(parse_partition_metadata(&text[..cut]), None, "cut at {cut}");
+        }
         let entry =
             |epoch, start| EpochEntry { epoch: LeaderEpoch(epoch), start_offset: Offset(start) };
         let entries = vec![entry(0, 0), entry(3, 120)];
