@@ -2,8 +2,8 @@
 //!
 //! This is the only crate that knows the consensus library and the store of the materialised state. It orders, stores and commits
 //! facts that are opaque bytes to it, and applies them to a [`StateMachine`] that somebody else owns. What is on disk and on the wire is
-//! in our own formats: votes and entries in [`log`], snapshots in [`snapshot`], the library's messages in `network`. The stored keys and
-//! values ([`kv`]) are never the truth: snapshot and log rebuild them.
+//! in our own formats: votes and entries in `log`, snapshots in `snapshot`, the library's messages in `network`. The stored keys and
+//! values (`kv`) are never the truth: snapshot and log rebuild them.
 //!
 //! It knows nothing of topics, brokers or any other fact's meaning, and serves nothing by itself.
 
