@@ -153,9 +153,11 @@ impl Broker {
         pending: Pending,
         wait: Duration,
     ) -> Result<Appended, ProduceError> {
+        let since = pending.since;
         let acknowledged = append::acknowledged(pending, wait).await;
-        if acknowledged.is_err() {
-            self.metrics.unacknowledged();
+        match &acknowledged {
+            Ok(_) => self.metrics.produce_seconds.observe(since.elapsed().as_secs_f64()),
+            Err(_) => self.metrics.unacknowledged(),
         }
         acknowledged
     }

@@ -67,7 +67,7 @@ impl Metrics {
         registry.register("fetches", "Fetches answered", metrics.fetches.clone());
         registry.register_with_unit(
             "produce",
-            "Time from a batch's arrival to its acknowledgement",
+            "Time from a batch's append to its acknowledgement",
             Unit::Seconds,
             metrics.produce_seconds.clone(),
         );

@@ -14,6 +14,7 @@
 mod waiters;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
@@ -79,6 +80,8 @@ pub(crate) struct Leadership {
 #[derive(Debug)]
 pub struct Pending {
     pub appended: Appended,
+    /// When the append took place.
+    pub(crate) since: Instant,
     verdict: Option<oneshot::Receiver<AckVerdict>>,
 }
 
@@ -187,7 +190,7 @@ impl Partition {
             let appended = self.log.append_as_leader(batch, header, leadership.epoch)?;
             self.advance(&mut inner, &mut due);
             let verdict = self.await_ack(&mut inner, &appended, acks);
-            Pending { appended, verdict }
+            Pending { appended, since: Instant::now(), verdict }
         };
         due.wake();
         Ok(pending)

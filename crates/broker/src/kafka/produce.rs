@@ -1,6 +1,6 @@
 //! Produce: each partition's batch is appended in the order asked; then all acknowledgements are awaited together.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::future::join_all;
@@ -28,7 +28,6 @@ const TOPIC_IDS_SINCE: i16 = 13;
 type Appending = (i32, Result<Pending, AppendError>);
 
 pub(super) async fn produce(broker: &Broker, version: i16, request: ProduceRequest) -> Reply {
-    let arrived = Instant::now();
     let Some(acks) = Acks::from_wire(request.acks) else {
         return Reply::Response(Response::Produce(refuse_all(
             request,
@@ -66,7 +65,6 @@ pub(super) async fn produce(broker: &Broker, version: i16, request: ProduceReque
         let partition_responses = join_all(acknowledged).await;
         responses.push(TopicProduceResponse { name, topic_id, partition_responses });
     }
-    broker.metrics().produce_seconds.observe(arrived.elapsed().as_secs_f64());
     Reply::Response(Response::Produce(ProduceResponse { responses, ..Default::default() }))
 }
 
