@@ -100,6 +100,31 @@ impl Reconciler {
         }
     }
 
+    /// Sets aside the logs that `image`, which must hold everything committed before this broker registered, does not know: data is
+    /// not deleted because metadata lacks it, but neither may it stand in the way of a topic of the same name (R13).
+    pub(crate) fn set_strays_aside(&self, image: &Image) {
+        for log in self.log_dir.logs() {
+            let id = log.id();
+            let is_mine = image
+                .partition_by_id(id)
+                .is_some_and(|state| state.replicas.contains(&self.node_id));
+            if is_mine {
+                continue;
+            }
+            match self.log_dir.set_aside(&id) {
+                Ok(path) => tracing::warn!(
+                    partition = %log.topic_partition(),
+                    %id,
+                    path = %path.display(),
+                    "the cluster does not know this partition; its files are set aside and can be removed"
+                ),
+                Err(error) => {
+                    tracing::error!(%id, %error, "an unknown partition cannot be set aside")
+                }
+            }
+        }
+    }
+
     fn follow_partition(
         &self,
         image: &Image,
@@ -181,5 +206,40 @@ fn log_config(config: &TopicConfig, state: &thalweg_metadata_core::Partition) ->
         },
         min_in_sync_replicas: state.min_isr,
         ..LogConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Bench;
+
+    fn reconciler(bench: &Bench) -> Reconciler {
+        Reconciler {
+            node_id: NodeId(1),
+            log_dir: Arc::clone(&bench.log_dir),
+            hosted: Arc::clone(&bench.events.hosted),
+            settings: StaticConfigs::default(),
+        }
+    }
+
+    #[test]
+    fn a_partition_unknown_to_the_cluster_is_set_aside_and_its_name_is_free_again() {
+        let bench = Bench::stepped();
+        let partition = bench.leading();
+        let batch = crate::bench::batch(3);
+        let header = thalweg_record::BatchHeader::parse(&batch).unwrap();
+        partition.append(batch, &header, thalweg_types::Acks::Leader).unwrap();
+        let id = partition.id();
+
+        reconciler(&bench).set_strays_aside(&Image::default());
+
+        assert!(bench.log_dir.log(&id).is_none());
+        let folder = bench.log_dir.path().join(format!("orders-0.{}-stray", id.topic_id));
+        let segment = folder.join("00000000000000000000.log");
+        assert!(std::fs::metadata(segment).unwrap().len() > 0, "nothing was lost");
+        let other = TopicId(thalweg_types::Uuid::from_bytes([8; 16]));
+        let name = partition.name().clone();
+        bench.log_dir.create(name, other, LogConfig::default()).unwrap();
     }
 }

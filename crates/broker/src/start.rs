@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  log dir opened ─► registered (node id, broker epoch) ─► storage.meta written ─► image at or past the registration
-//!     ─► logs of the image hosted ─► heartbeat says so ─► unfenced, leaders elected ─► led here ─► ready
+//!     ─► strays set aside ─► logs of the image hosted ─► heartbeat says so ─► unfenced, leaders elected ─► led here ─► ready
 //! ```
 //!
 //! The disk decides who this node is (R13): an id is written once, and a directory that belongs to another cluster or node is refused.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_env::Clock;
+use thalweg_metadata_core::Image;
 use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
 use thalweg_storage::{LogDir, StorageError, StorageMeta};
@@ -53,6 +54,8 @@ pub enum StartError {
     Meta(#[from] StorageError),
     #[error("the metadata feed ended before the broker was up")]
     FeedEnded,
+    #[error("the start was interrupted")]
+    Interrupted,
 }
 
 /// What a broker is made of.
@@ -88,8 +91,10 @@ impl Broker {
             hosted: Arc::clone(&events.hosted),
             settings: options.static_configs.clone(),
         };
-        let tasks = Tasks::start(&session, reconciler, &options, &metrics, clock);
         let registered_at = index_of(registered.broker_epoch);
+        let image = feed.wait_for(registered_at).await.map_err(|_| StartError::FeedEnded)?;
+        let reconciler = without_strays(reconciler, image).await?;
+        let tasks = Tasks::start(&session, reconciler, &options, &metrics, clock);
         tasks.wait_reconciled(registered_at).await.ok_or(StartError::FeedEnded)?;
         unfence(&session, &tasks).await?;
 
@@ -151,6 +156,18 @@ fn adopt(log_dir: &LogDir, meta: StorageMeta, registered: Registered) -> Result<
             dir_id: meta.dir_id,
         })?),
     }
+}
+
+/// Renames folders, which waits for the disk.
+async fn without_strays(
+    reconciler: Reconciler,
+    image: Arc<Image>,
+) -> Result<Reconciler, StartError> {
+    let work = move || {
+        reconciler.set_strays_aside(&image);
+        reconciler
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| StartError::Interrupted)
 }
 
 async fn unfence(session: &Session, tasks: &Tasks) -> Result<(), StartError> {

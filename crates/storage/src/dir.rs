@@ -274,6 +274,22 @@ impl LogDir {
     /// Deletes a log: nothing is appended to it any more, its folder gets another name, durably, and is removed later. Readers keep what
     /// they hold. Waits for the disk.
     pub fn delete(&self, id: &TopicIdPartition) -> Result<(), StorageError> {
+        let retired = self.retire(id, layout::DELETED_FOLDER_SUFFIX)?;
+        self.inner.trash.lock().push(retired);
+        self.inner.shared.wake_writer();
+        Ok(())
+    }
+
+    /// Sets a log aside of which the cluster does not know: as [`LogDir::delete`], but its folder, brought up to date, stays, under a
+    /// name that ends in `-stray`. Returns where. Waits for the disk.
+    pub fn set_aside(&self, id: &TopicIdPartition) -> Result<PathBuf, StorageError> {
+        // What only the journal has would be lost with the log's place in it.
+        self.inner.write_all_behind()?;
+        self.retire(id, layout::STRAY_FOLDER_SUFFIX)
+    }
+
+    /// Takes a log out of service and gives its folder a name that says why; returns the new path.
+    fn retire(&self, id: &TopicIdPartition, suffix: &str) -> Result<PathBuf, StorageError> {
         let inner = &self.inner;
         let shared = &inner.shared;
         let _folders = inner.folders.lock();
@@ -283,17 +299,16 @@ impl LogDir {
         log.delete()?;
         shared.doomed.lock().retain(|(doomed, _)| doomed != id);
         inner.logs.write().remove(id);
-        let target = shared.path.join(layout::deleted_folder(log.topic_partition(), id.topic_id));
+        let retired = layout::retired_folder(log.topic_partition(), id.topic_id, suffix);
+        let target = shared.path.join(retired);
         let renamed =
             shared.fs.rename(log.folder(), &target).and_then(|()| shared.fs.sync_dir(&shared.path));
         renamed.map_err(|source| StorageError::Io {
             path: log.folder().to_owned(),
-            operation: "delete a log",
+            operation: "retire a log",
             source,
         })?;
-        inner.trash.lock().push(target);
-        shared.wake_writer();
-        Ok(())
+        Ok(target)
     }
 
     /// Whether appends find room now. When not, [`LogObserver::room_available`] will be called.

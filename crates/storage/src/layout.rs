@@ -11,6 +11,7 @@
 //!     leader-epoch-checkpoint        epochs, in Kafka's format
 //!     00000000000000000000.log       segment, named by its base offset; .index .timeindex .snapshot beside it
 //!   <topic>-<partition>.<topic id>-delete/     a deleted partition, on its way out
+//!   <topic>-<partition>.<topic id>-stray/      a partition that the cluster does not know, for an operator to look at
 //! ```
 
 use std::fmt::Write;
@@ -28,6 +29,7 @@ pub(crate) const JOURNAL_DIR: &str = "journal";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 pub(crate) const DELETED_FOLDER_SUFFIX: &str = "-delete";
+pub(crate) const STRAY_FOLDER_SUFFIX: &str = "-stray";
 /// Appended to the names of files on their way out.
 pub(crate) const DELETED_FILE_SUFFIX: &str = "deleted";
 
@@ -109,9 +111,9 @@ pub(crate) fn parse_folder(name: &str) -> Option<TopicPartition> {
     Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition })
 }
 
-/// The name a deleted partition's folder gets.
-pub(crate) fn deleted_folder(name: &TopicPartition, id: TopicId) -> String {
-    let suffix = format!(".{id}{DELETED_FOLDER_SUFFIX}");
+/// The name the folder of a partition gets that is served no more; `suffix` says why.
+pub(crate) fn retired_folder(name: &TopicPartition, id: TopicId, suffix: &str) -> String {
+    let suffix = format!(".{id}{suffix}");
     let mut folder = name.to_string();
     // File names are limited to 255 bytes; the id alone keeps the name unique.
     folder.truncate(255 - suffix.len());
@@ -200,15 +202,22 @@ mod tests {
         }
         let folder = parse_folder("a-b.c-12").unwrap();
         assert_eq!((folder.topic.as_str(), folder.partition.0), ("a-b.c", 12));
-        for wrong in ["orders", "orders-", "-1", "orders-01", "orders-1.x-delete", "o-99999999999"]
-        {
+        for wrong in [
+            "orders",
+            "orders-",
+            "-1",
+            "orders-01",
+            "orders-1.x-delete",
+            "orders-1.x-stray",
+            "o-99999999999",
+        ] {
             assert!(parse_folder(wrong).is_none(), "{wrong}");
         }
         let long = TopicPartition {
             topic: TopicName::new(&"x".repeat(249)).unwrap(),
             partition: PartitionIndex(1_000_000),
         };
-        let deleted = deleted_folder(&long, TopicId(id(3)));
+        let deleted = retired_folder(&long, TopicId(id(3)), DELETED_FOLDER_SUFFIX);
         assert!(deleted.len() <= 255 && deleted.ends_with("-delete"));
     }
 
