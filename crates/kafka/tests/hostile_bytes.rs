@@ -8,6 +8,8 @@ mod sample;
 
 use bytes::{BufMut, BytesMut};
 use sample::{Sample, Source};
+use thalweg_kafka::messages::MetadataRequest;
+use thalweg_kafka::messages::metadata::MetadataRequestTopic;
 use thalweg_kafka::{ApiKey, DecodeError, Message, Reader, Request, Writer};
 
 #[global_allocator]
@@ -20,14 +22,14 @@ fn encode<M: Message + Sample>(version: i16, seed: u64) -> Vec<u8> {
     writer.finish().to_bytes().to_vec()
 }
 
-/// Decodes under the allocation guard: at most 8 times the input and 64 KiB.
+/// Decodes under the allocation guard: at most 8 times the input and 64 KiB, and for a small input 25 times more, up to 4 MiB.
 fn decode<M: Message>(version: i16, input: &[u8]) -> Result<(), DecodeError> {
     let (result, peak_bytes) = peak::of(|| {
         let mut reader = Reader::new(BytesMut::from(input));
         let message = M::decode(version, &mut reader);
         message.and_then(|message| reader.finish().map(|()| drop(message)))
     });
-    let allowed = 8 * input.len() + 64 * 1024;
+    let allowed = 8 * input.len() + 64 * 1024 + (25 * input.len()).min(4 * 1024 * 1024);
     assert!(
         peak_bytes <= allowed,
         "{} v{version}: {peak_bytes} bytes for an input of {}",
@@ -140,6 +142,35 @@ fn a_million_empty_names_are_refused_for_what_they_would_take() {
     body.put_i32(1_000_000);
     body.put_bytes(0, 2_000_000);
     assert!(matches!(metadata(0, &body), Err(DecodeError::Expands { .. })));
+}
+
+/// Asks for `count` topics whose names have `letters` letters, under the allocation guard.
+fn ask_for_topics(version: i16, count: usize, letters: usize) -> Result<(), DecodeError> {
+    let topic = MetadataRequestTopic {
+        name: Some("x".repeat(letters).as_str().into()),
+        ..MetadataRequestTopic::default()
+    };
+    let topics = Some(vec![topic; count]);
+    let mut writer = Writer::new();
+    let request = MetadataRequest { topics, ..MetadataRequest::default() };
+    request.encode(version, &mut writer).expect("can be said");
+    decode::<MetadataRequest>(version, &writer.finish().to_bytes())
+}
+
+#[test]
+fn ten_thousand_topics_with_names_of_one_or_two_letters_are_understood() {
+    for version in MetadataRequest::VERSIONS.min..=MetadataRequest::VERSIONS.max {
+        for letters in [1, 2] {
+            assert_eq!(ask_for_topics(version, 10_000, letters), Ok(()), "v{version} {letters}");
+        }
+    }
+}
+
+#[test]
+fn what_a_small_frame_may_take_more_ends_at_four_megabytes() {
+    assert_eq!(ask_for_topics(1, 100_000, 2), Ok(()));
+    let limit = 7 * 8_000_004 + 48 * 1024 + 4 * 1024 * 1024;
+    assert_eq!(ask_for_topics(1, 2_000_000, 2), Err(DecodeError::Expands { limit }));
 }
 
 #[test]

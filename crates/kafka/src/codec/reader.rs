@@ -1,8 +1,16 @@
 //! Reads one frame from its front to its end.
 //!
-//! Two bounds hold for every input. A count is believed only when that many elements can stand in the bytes that are left; and all
-//! lists and strings together may take at most [`EXPANSION_MAX`] times the frame plus [`EXPANSION_BASE_BYTES`], because a structure
-//! of two bytes on the wire can be fifty in memory. Real requests stay far below: their names are longer than one letter.
+//! Two bounds hold for every input. A count is believed only when that many elements can stand in the bytes that are left. And all
+//! lists and strings together may take at most
+//!
+//! ```text
+//! 7 x frame + 48 KiB + the smaller of 25 x frame and 4 MiB
+//! ```
+//!
+//! because a structure of two bytes on the wire can be fifty in memory. Most requests need one to five times their size. What needs
+//! more is a list of very short names: one of two letters is 4 bytes on the wire and 58 here, and a client may well ask for ten
+//! thousand of them. Such a request is small, so the steep part of the bound ends at 4 MiB: a frame of a hundred megabytes
+//! that holds nothing but empty names is an attack, and does not get thirty-two times its size.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,9 +18,15 @@ use thalweg_types::Uuid;
 
 use super::{DecodeError, KafkaString};
 
-/// Memory that a frame may turn into, as a multiple of its size. With the frame itself that makes eight, the most the project allows;
-/// real requests need one to five (bare lists of names of seven letters: seven).
+/// Memory that a frame of any size may turn into, as a multiple of its size. With the frame itself that makes eight.
 const EXPANSION_MAX: usize = 7;
+
+/// What a small frame may take besides, as a multiple of its size: enough for lists of names of one letter (3 bytes become
+/// 57), with room to spare.
+const SMALL_EXPANSION_MAX: usize = 25;
+
+/// Where that ends: frames that use it up are above 160 KiB, 40,000 names of two letters.
+const SMALL_EXPANSION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What any frame may turn into, however small it is.
 const EXPANSION_BASE_BYTES: usize = 48 * 1024;
@@ -32,9 +46,18 @@ pub struct Reader {
     budget_limit_bytes: usize,
 }
 
+/// Most memory that the lists and strings of a frame may take.
+fn expansion_limit_bytes(frame_bytes: usize) -> usize {
+    let small = frame_bytes.saturating_mul(SMALL_EXPANSION_MAX).min(SMALL_EXPANSION_BYTES_MAX);
+    frame_bytes
+        .saturating_mul(EXPANSION_MAX)
+        .saturating_add(EXPANSION_BASE_BYTES)
+        .saturating_add(small)
+}
+
 impl Reader {
     pub fn new(frame: BytesMut) -> Self {
-        let limit = frame.len().saturating_mul(EXPANSION_MAX).saturating_add(EXPANSION_BASE_BYTES);
+        let limit = expansion_limit_bytes(frame.len());
         let end = frame.len();
         Self { frame, position: 0, end, budget_bytes: limit, budget_limit_bytes: limit }
     }
