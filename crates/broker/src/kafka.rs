@@ -2,6 +2,7 @@
 
 mod configs;
 mod fetch;
+mod leader_epochs;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -26,6 +27,7 @@ const APIS: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::CreatePartitions,
     ApiKey::DescribeCluster,
@@ -70,6 +72,9 @@ impl Backend for KafkaBackend {
             }
             Request::InitProducerId(request) => {
                 producers::init_producer_id(broker, &request).await.into()
+            }
+            Request::OffsetForLeaderEpoch(request) => {
+                leader_epochs::offset_for_leader_epoch(broker, request).into()
             }
             Request::DescribeConfigs(request) => configs::describe_configs(broker, &request).into(),
             Request::DescribeCluster(request) => {

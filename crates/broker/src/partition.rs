@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use thalweg_invariants::{ACK_DURABILITY, check};
-use thalweg_log_core::{LogConfig, LogOffsets};
+use thalweg_log_core::{EpochEnd, LogConfig, LogOffsets};
 use thalweg_record::BatchHeader;
 use thalweg_storage::{Appended, Log};
 use thalweg_types::{Acks, LeaderEpoch, NodeId, Offset, TopicIdPartition, TopicPartition};
@@ -240,6 +240,16 @@ impl Partition {
             }
         }
         Ok(View { epoch, offsets: self.log.offsets() })
+    }
+
+    /// Where `epoch` ends in this leader's log (R1), provided that [`Self::view`] is granted; `None` when the log knows nothing of it.
+    pub(crate) fn epoch_end(
+        &self,
+        epoch: LeaderEpoch,
+        reader_epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, NotLeading> {
+        self.view(reader_epoch)?;
+        Ok(self.log.end_offset_for_epoch(epoch))
     }
 
     pub(crate) fn is_leader(&self) -> bool {
