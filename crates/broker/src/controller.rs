@@ -85,6 +85,35 @@ pub(crate) struct NewPartitions {
     pub(crate) assignments: Option<Vec<Vec<NodeId>>>,
 }
 
+/// Changes of the configs of one owner; they happen all or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alteration {
+    pub(crate) owner: ConfigOwner,
+    /// By name of config.
+    pub(crate) edits: Vec<(String, ConfigEdit)>,
+    /// What the edits do not name goes back to its default as well.
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigOwner {
+    Topic(String),
+    Broker(NodeId),
+    /// The default of every broker.
+    Cluster,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigEdit {
+    Set(String),
+    /// Back to the default.
+    Delete,
+    /// Items to be added to the list that holds when the controller decides.
+    Append(String),
+    /// Items to be taken out of it.
+    Subtract(String),
+}
+
 impl NewTopic {
     pub(crate) fn with_defaults(name: &str) -> Self {
         Self {
@@ -198,6 +227,21 @@ impl ControllerClient {
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
     }
 
+    pub(crate) async fn alter_configs(
+        &self,
+        alterations: Vec<Alteration>,
+        validate_only: bool,
+    ) -> Result<Answer<()>, Error> {
+        let resources = alterations.into_iter().map(config_alteration).collect();
+        let request = proto::AlterConfigsRequest { resources, validate_only };
+        let answer = self.client.clone().alter_configs(request).await?.into_inner();
+        let items = answer.resources.into_iter().map(|resource| match resource.error {
+            Some(error) => Err(Error::from_detail(error)),
+            None => Ok(()),
+        });
+        Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
     /// A block of producer ids that nobody else gets.
     pub(crate) async fn allocate_producer_ids(
         &self,
@@ -243,6 +287,29 @@ fn topic_reference(topic: TopicSelector) -> proto::TopicReference {
         TopicSelector::Id(id) => Reference::TopicId(codec::uuid_to_proto(id.0)),
     };
     proto::TopicReference { reference: Some(reference) }
+}
+
+fn config_alteration(alteration: Alteration) -> proto::ConfigAlteration {
+    use proto::config_target::{Cluster, Target};
+    let target = match alteration.owner {
+        ConfigOwner::Topic(name) => Target::Topic(name),
+        ConfigOwner::Broker(id) => Target::Broker(id.0),
+        ConfigOwner::Cluster => Target::Cluster(Cluster {}),
+    };
+    let changes = alteration.edits.into_iter().map(|(name, edit)| {
+        let (edit, value) = match edit {
+            ConfigEdit::Set(value) => (proto::ConfigEdit::Unspecified, Some(value)),
+            ConfigEdit::Delete => (proto::ConfigEdit::Unspecified, None),
+            ConfigEdit::Append(items) => (proto::ConfigEdit::Append, Some(items)),
+            ConfigEdit::Subtract(items) => (proto::ConfigEdit::Subtract, Some(items)),
+        };
+        proto::ConfigChange { name, value, edit: edit.into() }
+    });
+    proto::ConfigAlteration {
+        target: Some(proto::ConfigTarget { target: Some(target) }),
+        changes: changes.collect(),
+        replace: alteration.replace,
+    }
 }
 
 fn uuid(bytes: &[u8]) -> Result<Uuid, Error> {

@@ -1,5 +1,6 @@
 //! The broker behind the Kafka listener: translate, call, translate.
 
+mod alter_configs;
 mod configs;
 mod fetch;
 mod leader_epochs;
@@ -29,7 +30,9 @@ const APIS: &[ApiKey] = &[
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
 ];
 
@@ -77,6 +80,12 @@ impl Backend for KafkaBackend {
                 leader_epochs::offset_for_leader_epoch(broker, request).into()
             }
             Request::DescribeConfigs(request) => configs::describe_configs(broker, &request).into(),
+            Request::AlterConfigs(request) => {
+                alter_configs::alter_configs(broker, request).await.into()
+            }
+            Request::IncrementalAlterConfigs(request) => {
+                alter_configs::incremental_alter_configs(broker, request).await.into()
+            }
             Request::DescribeCluster(request) => {
                 metadata::describe_cluster(broker, &request).into()
             }

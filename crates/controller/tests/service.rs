@@ -180,7 +180,9 @@ async fn a_feed_follows_every_change_of_topics() {
             changes: vec![proto::ConfigChange {
                 name: "retention.ms".to_owned(),
                 value: Some("7".to_owned()),
+                edit: proto::ConfigEdit::Unspecified.into(),
             }],
+            replace: false,
         }],
         validate_only: false,
     };

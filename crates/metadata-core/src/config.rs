@@ -15,6 +15,8 @@ mod topic;
 use std::collections::BTreeMap;
 
 pub use definition::{Definition, InvalidConfig, Kind, Scope, Synonym};
+pub(crate) use definition::{list_with, list_without};
+pub(crate) use describe::value_on;
 pub use describe::{Entry, Source, SourcedValue, describe_broker, describe_topic};
 pub use topic::TopicConfig;
 

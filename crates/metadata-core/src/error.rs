@@ -5,6 +5,7 @@ use thalweg_types::{
 };
 
 use crate::config::InvalidConfig;
+use crate::decide::ConfigTarget;
 
 /// Refusal of one request, or of one item of a request with several.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +75,8 @@ pub enum Error {
     InvalidConfig(#[from] InvalidConfig),
     #[error("config {0} is named more than once")]
     DuplicateConfig(String),
+    #[error("the request alters {0} more than once")]
+    DuplicateConfigTarget(ConfigTarget),
 }
 
 impl Error {
@@ -91,7 +94,9 @@ impl Error {
                 ErrorCode::InvalidTopicException
             }
             Self::TopicExists(_) => ErrorCode::TopicAlreadyExists,
-            Self::DuplicateTopic(_) | Self::AssignmentAndCount => ErrorCode::InvalidRequest,
+            Self::DuplicateTopic(_) | Self::AssignmentAndCount | Self::DuplicateConfigTarget(_) => {
+                ErrorCode::InvalidRequest
+            }
             Self::UnknownTopicName(_) => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownTopicId(_) => ErrorCode::UnknownTopicId,
             Self::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,

@@ -12,11 +12,11 @@ use thalweg_types::{ErrorCode, NodeId, TopicName};
 use crate::broker::Broker;
 
 /// Kafka's numbers for what a config can belong to.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
 
 /// A request that cannot be answered, and what the client is told.
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 pub(super) fn describe_configs(
     broker: &Broker,

@@ -190,16 +190,31 @@ pub(super) fn alter_configs(request: proto::AlterConfigsRequest) -> Result<Alter
             Some(Target::Topic(name)) => ConfigTarget::Topic(name),
             None => return Err(missing("an alteration needs a target")),
         };
-        let changes = alteration.changes.into_iter().map(|change| match change.value {
-            Some(value) => ConfigChange::Set { name: change.name, value },
-            None => ConfigChange::Delete { name: change.name },
-        });
-        Ok(ConfigAlteration { target, changes: changes.collect() })
+        let changes =
+            alteration.changes.into_iter().map(config_change).collect::<Result<_, _>>()?;
+        Ok(ConfigAlteration { target, changes, replace: alteration.replace })
     });
     Ok(AlterConfigs {
         resources: resources.collect::<Result<_, _>>()?,
         validate_only: request.validate_only,
     })
+}
+
+fn config_change(change: proto::ConfigChange) -> Result<ConfigChange, Status> {
+    use proto::ConfigEdit;
+    let name = change.name;
+    let Ok(edit) = ConfigEdit::try_from(change.edit) else {
+        return Err(RpcError::invalid_request("unknown kind of config edit").not_applied().into());
+    };
+    match (edit, change.value) {
+        (ConfigEdit::Unspecified, Some(value)) => Ok(ConfigChange::Set { name, value }),
+        (ConfigEdit::Unspecified, None) => Ok(ConfigChange::Delete { name }),
+        (ConfigEdit::Append, Some(items)) => Ok(ConfigChange::Append { name, items }),
+        (ConfigEdit::Subtract, Some(items)) => Ok(ConfigChange::Subtract { name, items }),
+        (ConfigEdit::Append | ConfigEdit::Subtract, None) => {
+            Err(missing("an edit of a list needs a value"))
+        }
+    }
 }
 
 // ---- Parts ----------------------------------------------------------------------------------------------------------------------

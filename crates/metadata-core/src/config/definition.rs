@@ -1,5 +1,6 @@
 //! What one config is: its type, its default, what may be written to it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One config of the catalogue.
@@ -67,6 +68,8 @@ pub enum InvalidConfig {
     Unknown { what: &'static str, name: String },
     #[error("invalid value {value:?} for config {name}: {allowed}")]
     Value { name: &'static str, value: String, allowed: String },
+    #[error("config {name} is no list: nothing can be appended to it or subtracted from it")]
+    NotAList { name: &'static str },
     #[error("config {name} needs a value")]
     Missing { name: &'static str },
     #[error("config {name} can only be changed in the settings file, at start")]
@@ -205,4 +208,17 @@ pub(super) fn integer(value: &str, min: i64, max: i64) -> Option<i64> {
 /// Items of a list, without the blanks around them; empty items do not count.
 pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The list with those of `items` behind it that it lacks.
+pub(crate) fn list_with(value: &str, items: &str) -> String {
+    let mut present = BTreeSet::new();
+    let all = list(value).chain(list(items)).filter(|item| present.insert(*item));
+    all.collect::<Vec<_>>().join(",")
+}
+
+/// The list without those of its items that are among `items`.
+pub(crate) fn list_without(value: &str, items: &str) -> String {
+    let taken: BTreeSet<_> = list(items).collect();
+    list(value).filter(|item| !taken.contains(item)).collect::<Vec<_>>().join(",")
 }

@@ -73,6 +73,21 @@ pub fn describe_broker(
     broker_configs().iter().map(|definition| resolver.entry(definition)).collect()
 }
 
+/// The value of one config as it holds for `resource`, which is of the definition's kind.
+pub(crate) fn value_on(
+    image: &Image,
+    resource: &ConfigResource,
+    definition: &'static Definition,
+    settings: &StaticConfigs,
+) -> Option<String> {
+    let (topic, broker) = match *resource {
+        ConfigResource::Topic(id) => (Some(id), None),
+        ConfigResource::Broker(id) => (None, Some(id)),
+        ConfigResource::Cluster => (None, None),
+    };
+    Resolver { image, topic, broker, settings }.value(definition)
+}
+
 /// Finds values by going through the sources from the strongest to the weakest.
 pub(super) struct Resolver<'a> {
     pub(super) image: &'a Image,

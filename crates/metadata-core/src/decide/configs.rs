@@ -1,12 +1,13 @@
 //! Alteration of configs, and what it means for partitions.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use thalweg_types::NodeId;
 
 use super::election::effective_min_isr;
 use super::{Decision, ItemResult, Policy};
-use crate::config::{self, Definition, InvalidConfig, Scope, TopicConfig};
+use crate::config::{self, Definition, InvalidConfig, Kind, Scope, TopicConfig};
 use crate::error::Error;
 use crate::image::{Image, Partition};
 use crate::record::{ConfigResource, Record};
@@ -23,6 +24,8 @@ pub struct AlterConfigs {
 pub struct ConfigAlteration {
     pub target: ConfigTarget,
     pub changes: Vec<ConfigChange>,
+    /// Whatever the changes do not name goes back to its default as well.
+    pub replace: bool,
 }
 
 /// The resource as clients name it.
@@ -44,6 +47,16 @@ pub enum ConfigChange {
     Delete {
         name: String,
     },
+    /// Adds items to the list that holds now (KIP-339).
+    Append {
+        name: String,
+        items: String,
+    },
+    /// Takes items out of the list that holds now.
+    Subtract {
+        name: String,
+        items: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +74,13 @@ impl Image {
     ) -> Decision<Vec<ItemResult<AlteredResource>>> {
         let mut records = Vec::new();
         let mut response = Vec::with_capacity(request.resources.len());
+        let repeated = repeated_targets(request);
         for alteration in &request.resources {
-            response.push(self.alter_resource(alteration).map(|(resource, changes)| {
+            let altered = match repeated.contains(&alteration.target) {
+                true => Err(Error::DuplicateConfigTarget(alteration.target.clone())),
+                false => self.alter_resource(alteration, policy),
+            };
+            response.push(altered.map(|(resource, changes)| {
                 records.extend(changes);
                 AlteredResource { target: alteration.target.clone(), resource }
             }));
@@ -79,6 +97,7 @@ impl Image {
     fn alter_resource(
         &self,
         alteration: &ConfigAlteration,
+        policy: &Policy,
     ) -> ItemResult<(ConfigResource, Vec<Record>)> {
         let resource = self.config_resource(&alteration.target)?;
         let mut names = BTreeSet::new();
@@ -89,19 +108,48 @@ impl Image {
                 return Err(Error::DuplicateConfig(name.to_owned()));
             }
             let definition = definition_for(&resource, name)?;
-            match change {
-                ConfigChange::Set { value, .. } => {
-                    definition.check(value)?;
-                    let (name, value) = (name.to_owned(), value.clone());
+            let name = name.to_owned();
+            match self.changed_value(change, &resource, definition, policy)? {
+                Some(value) => {
+                    definition.check(&value)?;
                     records.push(Record::ConfigSet { resource, name, value });
                 }
-                ConfigChange::Delete { .. } if self.config(&resource, name).is_some() => {
-                    records.push(Record::ConfigRemoved { resource, name: name.to_owned() });
+                None if self.config(&resource, &name).is_some() => {
+                    records.push(Record::ConfigRemoved { resource, name });
                 }
-                ConfigChange::Delete { .. } => {}
+                None => {}
             }
         }
+        if alteration.replace {
+            let others = self.configs(&resource).filter(|(name, _)| !names.contains(name));
+            records.extend(others.map(|(name, _)| {
+                let name = name.to_owned();
+                Record::ConfigRemoved { resource, name }
+            }));
+        }
         Ok((resource, records))
+    }
+
+    /// The value to be set; `None` for back to the default. A list is changed from what holds for the resource now, be it set on it
+    /// or not.
+    fn changed_value(
+        &self,
+        change: &ConfigChange,
+        resource: &ConfigResource,
+        definition: &'static Definition,
+        policy: &Policy,
+    ) -> ItemResult<Option<String>> {
+        let (edit, items): (fn(&str, &str) -> String, _) = match change {
+            ConfigChange::Set { value, .. } => return Ok(Some(value.clone())),
+            ConfigChange::Delete { .. } => return Ok(None),
+            ConfigChange::Append { items, .. } => (config::list_with, items),
+            ConfigChange::Subtract { items, .. } => (config::list_without, items),
+        };
+        if definition.kind != Kind::List {
+            return Err(InvalidConfig::NotAList { name: definition.name }.into());
+        }
+        let now = config::value_on(self, resource, definition, &policy.settings);
+        Ok(Some(edit(&now.unwrap_or_default(), items)))
     }
 
     fn config_resource(&self, target: &ConfigTarget) -> ItemResult<ConfigResource> {
@@ -149,9 +197,29 @@ impl Partition {
 impl ConfigChange {
     pub fn name(&self) -> &str {
         match self {
-            Self::Set { name, .. } | Self::Delete { name } => name,
+            Self::Set { name, .. }
+            | Self::Delete { name }
+            | Self::Append { name, .. }
+            | Self::Subtract { name, .. } => name,
         }
     }
+}
+
+impl fmt::Display for ConfigTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic {name:?}"),
+            Self::Broker(id) => write!(f, "broker {id}"),
+            Self::Cluster => f.write_str("the default of all brokers"),
+        }
+    }
+}
+
+/// Two alterations of one resource could only be decided on the same state, and the second would undo the first.
+fn repeated_targets(request: &AlterConfigs) -> BTreeSet<&ConfigTarget> {
+    let mut seen = BTreeSet::new();
+    let targets = request.resources.iter().map(|alteration| &alteration.target);
+    targets.filter(|target| !seen.insert(*target)).collect()
 }
 
 fn definition_for(resource: &ConfigResource, name: &str) -> ItemResult<&'static Definition> {

@@ -12,7 +12,20 @@ fn alter(target: ConfigTarget, changes: &[(&str, Option<&str>)]) -> AlterConfigs
             None => ConfigChange::Delete { name: (*name).to_owned() },
         })
         .collect();
-    AlterConfigs { resources: vec![ConfigAlteration { target, changes }], validate_only: false }
+    alter_by(target, changes)
+}
+
+fn alter_by(target: ConfigTarget, changes: Vec<ConfigChange>) -> AlterConfigs {
+    let alteration = ConfigAlteration { target, changes, replace: false };
+    AlterConfigs { resources: vec![alteration], validate_only: false }
+}
+
+fn append(name: &str, items: &str) -> ConfigChange {
+    ConfigChange::Append { name: name.to_owned(), items: items.to_owned() }
+}
+
+fn subtract(name: &str, items: &str) -> ConfigChange {
+    ConfigChange::Subtract { name: name.to_owned(), items: items.to_owned() }
 }
 
 fn topic(name: &str) -> ConfigTarget {
@@ -39,6 +52,59 @@ fn a_config_is_set_and_taken_back() {
     let nothing = alter(topic("t"), &[("retention.ms", None)]);
     let decision = cluster.image.decide_alter_configs(&nothing, &cluster.policy);
     assert!(decision.records.is_empty(), "it is the default already");
+}
+
+#[test]
+fn a_list_is_appended_to_and_subtracted_from_as_it_holds_now() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[]);
+    let resource = ConfigResource::Topic(id);
+    let mut edit = |change| {
+        let answer = cluster.alter(&alter_by(topic("t"), vec![change])).remove(0);
+        let value = cluster.image.config(&resource, "cleanup.policy").map(str::to_owned);
+        (answer.err().map(|error| error.code()), value)
+    };
+    let both = Some("delete,compact".to_owned());
+    assert_eq!(edit(append("cleanup.policy", "compact")), (None, both.clone()), "to the default");
+    assert_eq!(edit(append("cleanup.policy", " delete , compact")), (None, both));
+    let compact = Some("compact".to_owned());
+    assert_eq!(edit(subtract("cleanup.policy", "delete,nothing")), (None, compact.clone()));
+    let refused = (Some(ErrorCode::InvalidConfig), compact);
+    assert_eq!(edit(subtract("cleanup.policy", "compact")), refused, "it must not be empty");
+    assert_eq!(edit(append("cleanup.policy", "shred")), refused);
+    assert_eq!(edit(append("retention.ms", "1")), refused, "no list");
+}
+
+#[test]
+fn a_replacement_takes_back_what_it_does_not_name() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[("retention.ms", "5"), ("segment.ms", "6")]);
+    let mut request = alter(topic("t"), &[("segment.ms", Some("7")), ("flush.ms", Some("8"))]);
+    request.resources[0].replace = true;
+    assert!(cluster.alter(&request)[0].is_ok());
+    let configs: Vec<_> = cluster.image.configs(&ConfigResource::Topic(id)).collect();
+    assert_eq!(configs, [("flush.ms", "8"), ("segment.ms", "7")]);
+
+    let mut wrong = alter(topic("t"), &[("no.such", Some("1"))]);
+    wrong.resources[0].replace = true;
+    assert!(cluster.alter(&wrong)[0].is_err());
+    assert_eq!(cluster.image.configs(&ConfigResource::Topic(id)).count(), 2, "all or nothing");
+}
+
+#[test]
+fn a_resource_altered_twice_in_one_request_is_not_altered_at_all() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[]);
+    cluster.create_on("other", &[1], &[]);
+    let mut request = alter(topic("t"), &[("retention.ms", Some("5"))]);
+    request.resources.push(request.resources[0].clone());
+    request.resources.extend(alter(topic("other"), &[("retention.ms", Some("5"))]).resources);
+    let answers = cluster.alter(&request);
+    for answer in &answers[..2] {
+        assert_eq!(answer.as_ref().unwrap_err().code(), ErrorCode::InvalidRequest);
+    }
+    assert!(answers[2].is_ok());
+    assert_eq!(cluster.image.configs(&ConfigResource::Topic(id)).count(), 0);
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn alter(
         Some(value) => ConfigChange::Set { name, value },
         None => ConfigChange::Delete { name },
     };
-    let resources = vec![ConfigAlteration { target, changes: vec![change] }];
+    let resources = vec![ConfigAlteration { target, changes: vec![change], replace: false }];
     image.decide_alter_configs(&AlterConfigs { resources, validate_only: false }, policy).records
 }
 
