@@ -354,4 +354,4 @@ fn create_folder(fs: &dyn Fs, parent: &Path, folder: &Path, metadata: &str) -> i
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

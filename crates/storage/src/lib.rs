@@ -25,6 +25,7 @@ mod chunk;
 mod dir;
 mod error;
 pub mod frame;
+pub mod inspect;
 mod journal;
 mod layout;
 mod log;

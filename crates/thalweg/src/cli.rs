@@ -45,6 +45,9 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Read records of a topic.
     Consume(Consume),
+    /// Look at the files of a data directory, without a server.
+    #[command(subcommand)]
+    Log(Log),
     /// Write a completion script for a shell to standard output.
     #[command(after_help = "Example:
   thalweg completions bash > /etc/bash_completion.d/thalweg")]
@@ -234,6 +237,49 @@ pub(crate) struct Consume {
     /// Write key, this, and value in raw output.
     #[arg(long, value_name = "TEXT")]
     pub(crate) key_separator: Option<Delimiter>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// Show the batches of a partition's folder or of one segment.
+    Dump(LogDump),
+    /// Check a partition's folder, or all folders of a data directory, for damage.
+    Verify(LogVerify),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg log dump /var/lib/thalweg/logs/orders-0
+  thalweg log dump /var/lib/thalweg/logs/orders-0/00000000000000000000.log --records --output json
+
+Reads only, and takes no lock: it works on a copy and beside a running server, whose newest records may be in
+its journal only. JSON is an object for each line. PRODUCER is id/epoch/first sequence.
+Exit code: 0 when all batches are sound, 1 when some are damaged, 2 for wrong usage.")]
+pub(crate) struct LogDump {
+    /// A partition's folder, or a segment (00000000000000000000.log) in one.
+    #[arg(value_name = "FOLDER|SEGMENT")]
+    pub(crate) path: PathBuf,
+    /// Also the records of each batch.
+    #[arg(long)]
+    pub(crate) records: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg log verify /var/lib/thalweg
+  thalweg log verify /var/lib/thalweg/logs/orders-0 --output json
+
+Compares checksums, offsets, leader epochs and indexes, reads only, and takes no lock. What a crash or a running
+server leaves behind the durable end is told as unfinished and is no damage: the journal has it.
+Exit code: 0 when all is sound, 1 when something is damaged, 2 for wrong usage.")]
+pub(crate) struct LogVerify {
+    /// A partition's folder, or a data directory.
+    #[arg(value_name = "FOLDER|DATA_DIR")]
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

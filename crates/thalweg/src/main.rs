@@ -1,4 +1,5 @@
-//! The one binary: `thalweg standalone` runs the system, every other command is a client of it over gRPC.
+//! The one binary: `thalweg standalone` runs the system, `thalweg log` looks at its files, every other command is
+//! a client of it over gRPC.
 //!
 //! Here: the allocator, the command line, the exit code. 0 = done, 1 = failed, 2 = wrong usage or configuration.
 
@@ -8,6 +9,7 @@ use clap::Parser as _;
 
 mod cli;
 mod client;
+mod log;
 mod standalone;
 
 /// glibc's allocator is several times slower on concurrent large buffers, which is what batches are.
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
             cli::write_completions(shell);
             ExitCode::SUCCESS
         }
+        cli::Command::Log(command) => log::run(command),
         cli::Command::Topic(command) => client::run(client::topic::run(&cli.bootstrap, command)),
         cli::Command::Produce(arguments) => {
             client::run(client::produce::run(&cli.bootstrap, arguments))

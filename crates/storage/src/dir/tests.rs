@@ -22,7 +22,7 @@ mod faults;
 mod maintenance;
 
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     pub(super) flushed: Mutex<Vec<(TopicIdPartition, Offset)>>,
     pub(super) failures: AtomicU64,
     pub(super) room: AtomicU64,
@@ -42,15 +42,15 @@ impl LogObserver for Heard {
     }
 }
 
-pub(super) struct Bench {
-    pub(super) fs: SimFs,
-    pub(super) clock: Arc<SimClock>,
-    pub(super) heard: Arc<Heard>,
-    pub(super) options: LogDirOptions,
+pub(crate) struct Bench {
+    pub(crate) fs: SimFs,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) options: LogDirOptions,
 }
 
 impl Bench {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let fs = SimFs::new(seed);
         let clock = Arc::new(SimClock::new(Timestamp(1_000_000)));
         let heard = Arc::new(Heard::default());
@@ -70,12 +70,12 @@ impl Bench {
         Self { fs, clock, heard, options }
     }
 
-    pub(super) fn open(&self) -> LogDir {
+    pub(crate) fn open(&self) -> LogDir {
         LogDir::open(self.options.clone()).unwrap()
     }
 }
 
-pub(super) fn name(partition: i32) -> TopicPartition {
+pub(crate) fn name(partition: i32) -> TopicPartition {
     TopicPartition {
         topic: TopicName::new("orders").unwrap(),
         partition: PartitionIndex(partition),
@@ -91,7 +91,7 @@ pub(super) fn id(partition: i32) -> TopicIdPartition {
 }
 
 /// A batch as a client sends it.
-pub(super) fn batch(
+pub(crate) fn batch(
     values: &[&[u8]],
     timestamp: i64,
     producer: Option<(i64, i16, i32)>,
@@ -106,7 +106,7 @@ pub(super) fn batch(
     builder.finish().unwrap()
 }
 
-pub(super) fn append(log: &Log, batch: BytesMut) -> Result<crate::Appended, AppendError> {
+pub(crate) fn append(log: &Log, batch: BytesMut) -> Result<crate::Appended, AppendError> {
     let header = check_produced(&batch, &ProduceLimits::default()).unwrap();
     log.append_as_leader(batch, &header, log.leader_epoch())
 }
@@ -142,7 +142,7 @@ pub(super) fn read_all(log: &Log, mut from: Offset) -> Vec<(Offset, Vec<u8>)> {
     found
 }
 
-pub(super) fn new_log(dir: &LogDir, partition: i32) -> Arc<Log> {
+pub(crate) fn new_log(dir: &LogDir, partition: i32) -> Arc<Log> {
     let log = dir.create(name(partition), topic_id(), LogConfig::default()).unwrap();
     log.begin_leader_epoch(LeaderEpoch(0)).unwrap();
     log

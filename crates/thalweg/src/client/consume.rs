@@ -5,7 +5,7 @@
 //! this process's memory.
 
 mod plan;
-mod render;
+pub(crate) mod render;
 mod writer;
 
 use std::thread;

@@ -86,10 +86,10 @@ impl Renderer {
 }
 
 /// A record as a JSON object, its members in the order a reader looks for them.
-struct Facts<'a> {
-    topic: &'a str,
-    partition: i32,
-    record: &'a Record<'a>,
+pub(crate) struct Facts<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) record: &'a Record<'a>,
 }
 
 /// A header of a record as a JSON object.
@@ -152,7 +152,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Text that cannot upset a terminal: control characters and broken UTF-8 are shown, not sent.
-fn text(bytes: Option<&[u8]>) -> String {
+pub(crate) fn text(bytes: Option<&[u8]>) -> String {
     let Some(bytes) = bytes else { return "null".to_owned() };
     let mut shown = String::with_capacity(bytes.len());
     for character in String::from_utf8_lossy(bytes).chars() {
@@ -165,14 +165,14 @@ fn text(bytes: Option<&[u8]>) -> String {
     shown
 }
 
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     if text.chars().count() <= KEY_COLUMN {
         return text.to_owned();
     }
     text.chars().take(KEY_COLUMN - 3).chain("...".chars()).collect()
 }
 
-fn time(timestamp: Timestamp) -> String {
+pub(crate) fn time(timestamp: Timestamp) -> String {
     match Instant::from_millisecond(timestamp.0) {
         Ok(instant) if timestamp != Timestamp::NONE => format!("{instant:.3}"),
         _ => "none".to_owned(),
