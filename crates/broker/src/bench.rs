@@ -7,11 +7,15 @@ use tempfile::TempDir;
 use thalweg_env::fs::RealFs;
 use thalweg_env::{SeededRandom, SystemClock};
 use thalweg_log_core::LogConfig;
+use thalweg_metadata_core::{
+    Image, LeaderRecovery, NodeRole, Partition as State, Position, Record, Registration,
+};
 use thalweg_record::BatchBuilder;
 use thalweg_storage::{LogDir, LogDirOptions};
 use thalweg_types::{
-    CompressionType, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
-    TopicId, TopicIdPartition, TopicName, TopicPartition, Uuid,
+    BrokerEpoch, CompressionType, DirId, Durability, IncarnationId, LeaderEpoch, NodeId,
+    PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
+    TopicIdPartition, TopicName, TopicPartition, Uuid,
 };
 
 use crate::log_events::LogEvents;
@@ -121,4 +125,50 @@ fn filled(mut builder: BatchBuilder, records: usize) -> BytesMut {
         builder.push(Timestamp(1_000), Some(b"key"), Some(value.as_bytes()), &[]).unwrap();
     }
     builder.finish().unwrap()
+}
+
+/// Topics with so many partitions each, led by node 1, which lives; node 2 is another replica and does not.
+pub(crate) fn image(topics: &[(&str, i32)]) -> Image {
+    let registered = Registration {
+        node_id: NodeId(1),
+        role: NodeRole::Broker,
+        dir_id: DirId(Uuid::from_bytes([1; 16])),
+        incarnation: IncarnationId(Uuid::from_bytes([2; 16])),
+        broker_epoch: Some(BrokerEpoch(1)),
+        endpoints: Vec::new(),
+        rack: None,
+        fenced: false,
+    };
+    let mut records = vec![Record::NodeRegistered(registered)];
+    for (number, (name, partition_count)) in (1..).zip(topics) {
+        let topic_id = TopicId(Uuid::from_bytes([number; 16]));
+        let name = TopicName::new(name).unwrap();
+        records.push(Record::TopicCreated { topic_id, name });
+        let register = |index| Record::PartitionRegistered {
+            topic_id,
+            partition: PartitionIndex(index),
+            state: partition_state(),
+        };
+        records.extend((0..*partition_count).map(register));
+    }
+    let mut image = Image::default();
+    records.iter().for_each(|record| image.apply(Position::START, record));
+    image
+}
+
+fn partition_state() -> State {
+    State {
+        replicas: vec![NodeId(1), NodeId(2)],
+        adding: Vec::new(),
+        removing: Vec::new(),
+        isr: vec![NodeId(1)],
+        elr: vec![NodeId(2)],
+        leader: Some(NodeId(1)),
+        leader_epoch: LeaderEpoch(4),
+        partition_epoch: PartitionEpoch(5),
+        min_isr: 2,
+        durability: Durability::Fsync,
+        recovery: LeaderRecovery::Recovered,
+        unclean_epoch: None,
+    }
 }

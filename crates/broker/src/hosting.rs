@@ -211,7 +211,14 @@ fn log_config(config: &TopicConfig, state: &thalweg_metadata_core::Partition) ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use thalweg_metadata_core::{ConfigResource, Position, Record};
+    use thalweg_types::{Acks, ErrorCode};
+
     use super::*;
+    use crate::admission::Admission;
+    use crate::append;
     use crate::bench::Bench;
 
     fn reconciler(bench: &Bench) -> Reconciler {
@@ -241,5 +248,34 @@ mod tests {
         let other = TopicId(thalweg_types::Uuid::from_bytes([8; 16]));
         let name = partition.name().clone();
         bench.log_dir.create(name, other, LogConfig::default()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_changed_config_measures_the_next_batch() {
+        let bench = Bench::stepped();
+        let reconciler = reconciler(&bench);
+        let mut image = crate::bench::image(&[("orders", 1)]);
+        reconciler.follow(&image);
+        let topic_id = image.topic("orders").unwrap().id;
+        let id = TopicIdPartition { topic_id, partition: PartitionIndex(0) };
+        let partition = bench.events.hosted.get(id).unwrap();
+        let (log_dir, events) = (Arc::clone(&bench.log_dir), Arc::clone(&bench.events));
+        let admission = Admission::new(log_dir, events, Duration::from_secs(1));
+        let produce = async || {
+            let appended =
+                append::append(&admission, &partition, crate::bench::batch(3), Acks::None).await;
+            appended.err().map(|error| error.code())
+        };
+        assert_eq!(produce().await, None);
+
+        let (resource, name) = (ConfigResource::Topic(topic_id), "max.message.bytes".to_owned());
+        let smaller = Record::ConfigSet { resource, name: name.clone(), value: "10".to_owned() };
+        image.apply(Position::START, &smaller);
+        reconciler.follow(&image);
+        assert_eq!(produce().await, Some(ErrorCode::MessageTooLarge));
+
+        image.apply(Position::START, &Record::ConfigRemoved { resource, name });
+        reconciler.follow(&image);
+        assert_eq!(produce().await, None, "back to the default");
     }
 }
