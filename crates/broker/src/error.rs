@@ -74,6 +74,21 @@ pub enum FetchError {
     Log(#[from] thalweg_storage::ReadError),
 }
 
+/// The log start did not move.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteRecordsError {
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    #[error("the records of {0} are the system's")]
+    InternalTopic(String),
+    #[error("the topic is compacted, not deleted from: its cleanup.policy does not contain delete")]
+    CompactedOnly,
+    #[error(transparent)]
+    Log(#[from] thalweg_storage::StorageError),
+}
+
 impl NotLeading {
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -137,6 +152,18 @@ impl FetchError {
             Self::Unknown(error) => error.code(),
             Self::NotLeading(error) => error.code(),
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Log(error) => error.code(),
+        }
+    }
+}
+
+impl DeleteRecordsError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(error) => error.code(),
+            Self::NotLeading(error) => error.code(),
+            Self::InternalTopic(_) => ErrorCode::InvalidTopicException,
+            Self::CompactedOnly => ErrorCode::PolicyViolation,
             Self::Log(error) => error.code(),
         }
     }

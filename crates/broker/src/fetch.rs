@@ -214,7 +214,7 @@ async fn load(found: Found) -> Result<Fetched, FetchError> {
 }
 
 /// Runs what may wait for the disk where that holds up nobody else. A panic there is a panic here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))

@@ -2,6 +2,7 @@
 
 mod alter_configs;
 mod configs;
+mod delete_records;
 mod fetch;
 mod leader_epochs;
 mod list_offsets;
@@ -27,6 +28,7 @@ const APIS: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
@@ -69,6 +71,9 @@ impl Backend for KafkaBackend {
             Request::CreateTopics(request) => topics::create_topics(broker, request).await.into(),
             Request::DeleteTopics(request) => {
                 topics::delete_topics(broker, version, request).await.into()
+            }
+            Request::DeleteRecords(request) => {
+                delete_records::delete_records(broker, request).await.into()
             }
             Request::CreatePartitions(request) => {
                 topics::create_partitions(broker, request).await.into()

@@ -26,7 +26,7 @@ use thalweg_storage::{Appended, Log};
 use thalweg_types::{Acks, LeaderEpoch, NodeId, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::{Notify, oneshot};
 
-use crate::error::{AppendError, NotLeading};
+use crate::error::{AppendError, DeleteRecordsError, NotLeading};
 pub use waiters::AckError;
 use waiters::{AckPosition, AckVerdict, AckWaiters, Due};
 
@@ -194,6 +194,20 @@ impl Partition {
         };
         due.wake();
         Ok(pending)
+    }
+
+    /// Moves the log start up to `to`, which must be committed; [`Offset::NONE`] asks for everything that is. Returns the log start.
+    /// May wait for the disk.
+    pub(crate) fn delete_records(&self, to: Offset) -> Result<Offset, DeleteRecordsError> {
+        self.view(LeaderEpoch::NONE)?;
+        if self.name.topic.is_internal() {
+            return Err(DeleteRecordsError::InternalTopic(self.name.topic.to_string()));
+        }
+        let policy = self.log.config().cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(DeleteRecordsError::CompactedOnly);
+        }
+        Ok(self.log.delete_records(to)?)
     }
 
     /// The journal's flush covers this log up to a new durable end.
