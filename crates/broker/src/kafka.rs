@@ -9,6 +9,7 @@ mod list_offsets;
 mod metadata;
 mod produce;
 mod producers;
+mod topic_partitions;
 mod topics;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ const APIS: &[ApiKey] = &[
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// A [`Broker`] as the Kafka listener sees it.
@@ -93,6 +95,9 @@ impl Backend for KafkaBackend {
             }
             Request::DescribeCluster(request) => {
                 metadata::describe_cluster(broker, &request).into()
+            }
+            Request::DescribeTopicPartitions(request) => {
+                topic_partitions::describe_topic_partitions(&broker.image(), request).into()
             }
             // The listener answers ApiVersions itself and passes on nothing that is not in the table.
             _ => Reply::Close,

@@ -129,7 +129,7 @@ fn answer(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic
 
 fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
     let partition = |(index, partition): (&PartitionIndex, &Partition)| {
-        let leader = partition.leader.filter(|leader| image.is_live(*leader));
+        let leader = live_leader(image, partition);
         MetadataResponsePartition {
             error_code: match leader {
                 Some(_) => ErrorCode::None.code(),
@@ -138,14 +138,9 @@ fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
             partition_index: index.0,
             leader_id: leader.unwrap_or(NodeId::NONE).0,
             leader_epoch: partition.leader_epoch.0,
-            replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
-            isr_nodes: partition.isr.iter().map(|node| node.0).collect(),
-            offline_replicas: partition
-                .replicas
-                .iter()
-                .filter(|node| !image.is_live(**node))
-                .map(|node| node.0)
-                .collect(),
+            replica_nodes: node_numbers(&partition.replicas),
+            isr_nodes: node_numbers(&partition.isr),
+            offline_replicas: offline_replicas(image, partition),
         }
     };
     MetadataResponseTopic {
@@ -156,6 +151,19 @@ fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
         partitions: topic.partitions.iter().map(partition).collect(),
         ..Default::default()
     }
+}
+
+pub(super) fn live_leader(image: &Image, partition: &Partition) -> Option<NodeId> {
+    partition.leader.filter(|leader| image.is_live(*leader))
+}
+
+pub(super) fn offline_replicas(image: &Image, partition: &Partition) -> Vec<i32> {
+    let offline = partition.replicas.iter().filter(|node| !image.is_live(**node));
+    offline.map(|node| node.0).collect()
+}
+
+pub(super) fn node_numbers(nodes: &[NodeId]) -> Vec<i32> {
+    nodes.iter().map(|node| node.0).collect()
 }
 
 fn metadata_node(node: &Node, endpoint: &Endpoint) -> MetadataResponseBroker {
