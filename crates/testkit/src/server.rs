@@ -132,6 +132,36 @@ impl Server {
         begin.elapsed()
     }
 
+    /// Whether the process is there: neither killed by a test nor ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
+    /// Memory of the process that is in RAM now.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// The most memory of the process that was in RAM at a time.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resident_bytes_peak(&self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(&self, figure: &str) -> u64 {
+        let process = self.process.as_ref().expect("the server runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
+            .expect("the process is ours and there");
+        let line = status.lines().find_map(|line| line.strip_prefix(figure));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        1024 * kibibytes.and_then(|number| number.trim().parse::<u64>().ok()).expect("a number")
+    }
+
     fn wait_until_ready(&mut self, lines: &Receiver<String>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
