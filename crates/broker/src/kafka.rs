@@ -6,6 +6,7 @@ mod delete_records;
 mod fetch;
 mod leader_epochs;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod produce;
 mod producers;
@@ -34,6 +35,7 @@ const APIS: &[ApiKey] = &[
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
@@ -95,6 +97,9 @@ impl Backend for KafkaBackend {
             }
             Request::DescribeCluster(request) => {
                 metadata::describe_cluster(broker, &request).into()
+            }
+            Request::DescribeLogDirs(request) => {
+                log_dirs::describe_log_dirs(broker, request).await.into()
             }
             Request::DescribeTopicPartitions(request) => {
                 topic_partitions::describe_topic_partitions(&broker.image(), request).into()
