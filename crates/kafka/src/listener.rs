@@ -55,7 +55,7 @@ pub struct ListenerOptions {
     pub connections_max: usize,
     /// How long a connection may make no progress: no complete request (or 64 KiB of one), no answer byte taken.
     pub idle_timeout: Duration,
-    /// How long a shutdown waits for requests that are being handled.
+    /// How long a shutdown waits for requests that are being handled, and how long they go on for a client that has ended its side.
     pub drain_timeout: Duration,
 }
 

@@ -244,6 +244,23 @@ fn a_parked_request_holds_up_no_other_connection() {
 }
 
 #[test]
+fn a_parked_request_does_not_keep_the_connection_of_a_client_that_left() {
+    let served = serve(|options| options.drain_timeout = Duration::from_millis(200));
+    for _ in 0..10 {
+        let mut leaving = served.connect();
+        leaving.write_all(&fetch(1, i32::MAX, 10)).expect("writes");
+    }
+    let mut staying = served.connect();
+    staying.write_all(&fetch(1, i32::MAX, 10)).expect("writes");
+    served.wait_until("all are parked", |served| served.echo.parked.load(Ordering::SeqCst) == 11);
+    served.wait_until("only who stays is connected", |served| {
+        served.handle.counters().snapshot().connections_open == 1
+    });
+    served.echo.release.add_permits(11);
+    assert_eq!(answer::<FetchResponse>(&mut staying, 12, 1).0, 1);
+}
+
+#[test]
 fn requests_begin_in_order_and_wait_in_the_socket_beyond_the_limit() {
     let served = serve(|options| options.in_flight_max = 4);
     let mut socket = served.connect();

@@ -49,6 +49,8 @@ struct Connection<B> {
     queue: WriteQueue,
     /// False once the client has ended its side, broken the protocol, or the listener stops.
     is_reading: bool,
+    /// When the client ended its side. It may be gone, which a socket does not tell before something is written.
+    client_ended: Option<Instant>,
     last_progress: Instant,
     /// Bytes since `last_progress` that have not counted as progress.
     unfinished_bytes: usize,
@@ -89,6 +91,7 @@ pub(super) async fn serve<B: Backend>(
         slots_bytes: 0,
         queue: WriteQueue::default(),
         is_reading: true,
+        client_ended: None,
         last_progress: Instant::now(),
         unfinished_bytes: 0,
         idle: Box::pin(tokio::time::sleep(shared.options.idle_timeout)),
@@ -170,6 +173,9 @@ impl<B: Backend> Connection<B> {
                 Ok(0) => {
                     // The client may have closed one direction only: what it has asked is still answered.
                     self.is_reading = false;
+                    let now = Instant::now();
+                    self.client_ended = Some(now);
+                    self.idle.as_mut().reset((now + self.shared.options.drain_timeout).into());
                     return Ok(false);
                 }
                 Ok(bytes) => self.count_read(bytes),
@@ -316,7 +322,8 @@ impl<B: Backend> Connection<B> {
         bytes
     }
 
-    /// Ready when the connection has made no progress for too long. Requests that are being handled are progress by themselves.
+    /// Ready when the connection has made no progress for too long. Requests that are being handled are progress by themselves, but
+    /// not for a client that has ended its side: a fetch that waits for days must not hold the connection of somebody who is gone.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let timeout = self.shared.options.idle_timeout;
         while self.idle.as_mut().poll(context).is_ready() {
@@ -325,7 +332,12 @@ impl<B: Backend> Connection<B> {
             if is_handled {
                 self.last_progress = now;
             }
-            let deadline = self.last_progress + timeout;
+            let mut deadline = self.last_progress + timeout;
+            if let Some(ended) = self.client_ended {
+                let since =
+                    if self.queue.is_empty() { ended } else { ended.max(self.last_progress) };
+                deadline = deadline.min(since + self.shared.options.drain_timeout);
+            }
             if deadline <= now {
                 self.shared.counters.connections_idle.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(
