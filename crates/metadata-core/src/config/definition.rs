@@ -70,11 +70,16 @@ pub enum InvalidConfig {
     Value { name: &'static str, value: String, allowed: String },
     #[error("config {name} is no list: nothing can be appended to it or subtracted from it")]
     NotAList { name: &'static str },
+    #[error("the value of config {name} has {bytes} bytes, at most {VALUE_BYTES_MAX} are kept")]
+    TooLong { name: &'static str, bytes: usize },
     #[error("config {name} needs a value")]
     Missing { name: &'static str },
     #[error("config {name} can only be changed in the settings file, at start")]
     ReadOnly { name: &'static str },
 }
+
+/// Every node holds every value in memory and in its metadata: the longest that make sense are lists of some thousand partitions.
+const VALUE_BYTES_MAX: usize = 256 << 10;
 
 /// Longest value that an error message repeats.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -82,6 +87,9 @@ const SHOWN_CHARS_MAX: usize = 100;
 impl Definition {
     /// Whether `value` may be written to this config.
     pub fn check(&self, value: &str) -> Result<(), InvalidConfig> {
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(InvalidConfig::TooLong { name: self.name, bytes: value.len() });
+        }
         let fits = match self.kind {
             Kind::Boolean => boolean(value)
                 .is_some_and(|flag| self.allowed.admits_text(if flag { "true" } else { "false" })),

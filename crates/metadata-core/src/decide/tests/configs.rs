@@ -76,6 +76,24 @@ fn a_list_is_appended_to_and_subtracted_from_as_it_holds_now() {
 }
 
 #[test]
+fn a_list_does_not_grow_for_ever() {
+    let mut cluster = Cluster::of_brokers(1);
+    let id = cluster.create_on("t", &[1], &[]);
+    let name = "leader.replication.throttled.replicas";
+    let items = |from: i32| (from..from + 10_000).map(|at| format!("{at}:1,")).collect::<String>();
+    let answers: Vec<_> = (0..6)
+        .map(|round| {
+            let change = append(name, &items(100_000 + round * 10_000));
+            cluster.alter(&alter_by(topic("t"), vec![change])).remove(0).err()
+        })
+        .collect();
+    let refused = answers.iter().flatten().map(|error| error.code()).collect::<Vec<_>>();
+    assert_eq!(refused, [ErrorCode::InvalidConfig; 4], "ten thousand items have 90,000 bytes");
+    let value = cluster.image.config(&ConfigResource::Topic(id), name).unwrap();
+    assert_eq!(value.split(',').count(), 20_000);
+}
+
+#[test]
 fn a_replacement_takes_back_what_it_does_not_name() {
     let mut cluster = Cluster::of_brokers(1);
     let id = cluster.create_on("t", &[1], &[("retention.ms", "5"), ("segment.ms", "6")]);
