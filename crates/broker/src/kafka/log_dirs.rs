@@ -100,6 +100,7 @@ fn by_topic(topics: Vec<DescribableLogDirTopic>) -> HashMap<String, HashSet<i32>
 
 #[cfg(test)]
 mod tests {
+    use thalweg_kafka::Writer;
     use thalweg_record::BatchHeader;
     use thalweg_types::Acks;
 
@@ -144,6 +145,18 @@ mod tests {
         assert_eq!(asked("orders", &[]), 0);
         assert_eq!(asked("others", &[0]), 0);
         assert_eq!(described(&bench, false, &Some(by_topic(Vec::new()))).topics.len(), 0);
+    }
+
+    #[test]
+    fn every_version_can_carry_the_answer() {
+        let bench = Bench::stepped();
+        bench.leading();
+        let results = vec![described(&bench, false, &None)];
+        let response = DescribeLogDirsResponse { results, ..Default::default() };
+        let versions = DescribeLogDirsResponse::VERSIONS;
+        for version in versions.min..=versions.max {
+            response.clone().encode(version, &mut Writer::new()).unwrap();
+        }
     }
 
     #[test]
