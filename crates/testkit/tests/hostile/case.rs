@@ -13,8 +13,8 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 /// Expected when the server must end the connection.
 pub(crate) const CLOSED: &str = "connection closed";
-/// Expected when the server must wait for more.
-pub(crate) const WAITS: &str = "waits for the rest";
+/// Expected when the server must wait, for more bytes or for what was asked.
+pub(crate) const WAITS: &str = "waits, connection open";
 
 /// Puts an answer into words.
 pub(crate) type Words = fn(BytesMut) -> String;

@@ -56,8 +56,8 @@ fn fragments() -> Vec<Case> {
         Case::steps(
             "B4",
             format!("{PIPELINED} requests pipelined, answers read"),
-            |address| pipelined(address).to_string(),
-            "50000",
+            |address| format!("{} answers", pipelined(address)),
+            "50000 answers",
         ),
         Case::steps(
             "B4",

@@ -10,7 +10,9 @@ mod wire;
 mod witness;
 mod words;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,10 @@ fn every_bad_input_gets_its_answer_and_harms_nobody() {
                 case.appended
             ));
         }
+        let answer = match now - end_offsets {
+            0 => answer,
+            appended => format!("{answer}, {appended} appended"),
+        };
         end_offsets = now;
         lines.push(Line { id: case.id, input: case.input, answer });
     }
@@ -83,8 +89,30 @@ fn every_bad_input_gets_its_answer_and_harms_nobody() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(after < before + GROWTH_BYTES_MAX, "memory grew from {before} to {after} bytes");
     assert!(peak < before + PEAK_GROWTH_BYTES_MAX, "memory grew from {before} to {peak} bytes");
+    assert_only_one_connection_is_left(server.http());
     survives_a_restart(&mut server, witness, end_offsets);
     assert_documented(&table_text(&lines));
+}
+
+/// Whoever has left, in whatever state, is forgotten after a while: the witness alone is connected.
+fn assert_only_one_connection_is_left(http: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut socket = TcpStream::connect(http).expect("the operations listener accepts");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        socket.write_all(request).expect("writes");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("text");
+        let open = answer.lines().find(|line| {
+            line.split(' ').next().is_some_and(|name| name.ends_with("kafka_connections_open"))
+        });
+        let open = open.expect("the server counts its connections");
+        if open.ends_with(" 1") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{open}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// What was stored as it came is no trouble to a server that starts with it.

@@ -97,11 +97,7 @@ pub(crate) fn new_topic(name: &str) -> CreatableTopic {
 
 /// Only checks: nothing is created even if the request is right.
 pub(crate) fn create_request(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
-    CreateTopicsRequest {
-        topics,
-        timeout_ms: 10_000,
-        validate_only: true,
-    }
+    CreateTopicsRequest { topics, timeout_ms: 10_000, validate_only: true }
 }
 
 // ---- answers ----
