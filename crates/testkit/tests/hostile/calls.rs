@@ -1,4 +1,4 @@
-//! B43-B44: numbers that make no sense in Fetch, ListOffsets, CreateTopics and CreatePartitions.
+//! B43-B44: numbers that make no sense in Fetch, ListOffsets, CreateTopics, CreatePartitions and DeleteRecords.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,15 +7,18 @@ use thalweg_kafka::messages::create_partitions::CreatePartitionsTopic;
 use thalweg_kafka::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use thalweg_kafka::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use thalweg_kafka::messages::fetch::ForgottenTopic;
-use thalweg_kafka::messages::{CreatePartitionsRequest, FetchRequest, ListOffsetsRequest};
+use thalweg_kafka::messages::{
+    CreatePartitionsRequest, DeleteRecordsRequest, FetchRequest, ListOffsetsRequest,
+};
 
 use crate::case::{Case, in_words};
 use crate::wire::{Connection, PATIENCE, frame};
 use crate::witness::VICTIM;
 use crate::words::{
     CREATE_TOPICS, FETCH, LIST_OFFSETS, create_request, created, end_offset_request, fetch_request,
-    fetched, listed, new_topic, partitions_created,
+    fetched, listed, new_topic, partitions_created, records_deleted,
 };
 
 /// Fetches that each ask for a session.
@@ -26,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(offsets());
     cases.extend(topics());
     cases.extend(partitions());
+    cases.extend(deletions());
     cases
 }
 
@@ -249,6 +253,26 @@ fn partitions() -> Vec<Case> {
         add("-1", VICTIM, -1, invalid),
         add("10^9", VICTIM, 1_000_000_000, invalid),
         add("of a topic that does not exist", "no-such-topic", 2, "UNKNOWN_TOPIC_OR_PARTITION"),
+    ]
+}
+
+fn deletions() -> Vec<Case> {
+    let delete = |input: &str, topic: &str, partition_index: i32, offset: i64, expected| {
+        let partitions = vec![DeleteRecordsPartition { partition_index, offset }];
+        let topics = vec![DeleteRecordsTopic { name: topic.into(), partitions }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: duration_ms(PATIENCE) };
+        let input = format!("DeleteRecords: {input}");
+        Case::new("B44", input, frame(request, 2), records_deleted, expected)
+    };
+    let range = "OFFSET_OUT_OF_RANGE";
+    let unknown = "UNKNOWN_TOPIC_OR_PARTITION";
+    vec![
+        delete("beyond the high watermark", VICTIM, 0, 1_000_000, range),
+        delete("the most offset", VICTIM, 0, i64::MAX, range),
+        delete("offset -2", VICTIM, 0, -2, range),
+        delete("the least offset", VICTIM, 0, i64::MIN, range),
+        delete("partition -1", VICTIM, -1, 0, unknown),
+        delete("a topic that does not exist", "no-such-topic", 0, 0, unknown),
     ]
 }
 

@@ -8,8 +8,8 @@ use thalweg_kafka::messages::metadata::MetadataRequestTopic;
 use thalweg_kafka::messages::produce::{PartitionProduceData, TopicProduceData};
 use thalweg_kafka::messages::{
     ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    DeleteRecordsResponse, DeleteTopicsResponse, FetchRequest, FetchResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
 };
 
 use crate::case::codes;
@@ -180,6 +180,12 @@ pub(crate) fn partitions_created(answer: BytesMut) -> String {
 pub(crate) fn deleted(answer: BytesMut) -> String {
     let response: DeleteTopicsResponse = decode(6, answer);
     codes(response.responses.iter().map(|topic| topic.error_code))
+}
+
+pub(crate) fn records_deleted(answer: BytesMut) -> String {
+    let response: DeleteRecordsResponse = decode(2, answer);
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    codes(partitions.map(|partition| partition.error_code))
 }
 
 pub(crate) fn listed(answer: BytesMut) -> String {
