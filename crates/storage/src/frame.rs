@@ -282,7 +282,9 @@ impl<'a> Reader<'a> {
             return Ok(Some(self.chunk.slice(at..)));
         }
         let left = usize::try_from(self.options.end - position).unwrap_or(usize::MAX);
-        let mut chunk = BytesMut::zeroed(bytes.max(CHUNK_BYTES).min(left));
+        // Fresh memory costs more than reading into it: the last chunk's is used again unless somebody holds a piece of it.
+        let mut chunk = std::mem::take(&mut self.chunk).try_into_mut().unwrap_or_default();
+        chunk.resize(bytes.max(CHUNK_BYTES).min(left), 0);
         self.file.read_exact_at(&mut chunk, position - self.options.base_position)?;
         self.chunk = chunk.freeze();
         self.chunk_position = position;

@@ -9,7 +9,7 @@ use thalweg_env::fs::{Fs, OpenMode};
 use super::entry::{self, Entry, FILE_HEADER, FREE_FILE, FileHeader, MARK};
 use super::{FILE_HEADER_BYTES, FileSlot, Generation, HEADER_COPY_BYTES};
 use crate::error::OpenError;
-use crate::frame::{self, Frame, ScanEnd, ScanOptions};
+use crate::frame::{self, Frame, ScanOptions};
 
 /// Generation numbers are given out in blocks of this size, one block per life of the journal. After a power cut nobody knows which
 /// numbers the last life used: a header may have been lost while frames behind it survived. The next life's numbers are all new.
@@ -74,30 +74,48 @@ pub(crate) fn scan(
     }
     let chain = chain(&files);
 
-    // First where the stream ends, by what all of its files know; then what it says.
-    let mut ends = Vec::new();
+    // Entries are handed on as they are read: whether the stream ends where it may is known only when all files were looked at, and if
+    // it does not, all was for nothing.
     let last = chain.last().map(|(generation, _)| generation.number);
     let mut durable_position =
         marks_beyond(&files, last).map_err(io_error("scanning the journal"))?;
+    let mut live = VecDeque::new();
+    // Where the first generation ends that does not reach its recorded end: the stream's end.
+    let mut stream_end = None;
+    let mut previous_end = 0;
     for (at, (generation, header)) in chain.iter().enumerate() {
         let end = chain.get(at + 1).map(|(_, next)| next.previous_end);
-        let options = scan_options(generation, end);
-        let found = frame::scan(&*generation.slot.file, options, &entry::is_named_batch, |_| {})
-            .map_err(io_error("scanning the journal"))?;
+        let mut entries = Entries::new(&mut visit);
+        let found = frame::scan(
+            &*generation.slot.file,
+            scan_options(generation, end),
+            &entry::is_named_batch,
+            |frame| {
+                if stream_end.is_none() {
+                    entries.take(&frame);
+                }
+            },
+        )
+        .map_err(io_error("scanning the journal"))?;
+        entries.finish()?;
         durable_position = durable_position.max(found.durable_position);
         // A new life's first header claims that all before it is durable: what it found was synced first.
         durable_position = durable_position.max(header.durable_position);
-        ends.push((found, end));
-    }
-    let kept = kept_generations(&ends, durable_position).map_err(corrupt)?;
-
-    let mut live = VecDeque::new();
-    for ((generation, _), (found, _)) in chain.iter().zip(&ends).take(kept) {
-        replay(generation, found, &mut visit, &io_error)?;
-        generation.slot.file.sync_data().map_err(io_error("syncing the journal"))?;
+        if stream_end.is_some() {
+            continue;
+        }
+        previous_end = found.position;
         live.push_back(generation.clone());
+        stream_end = (end != Some(found.position)).then_some(found.position);
     }
-    let previous_end = kept.checked_sub(1).map_or(0, |last| ends[last].0.position);
+    if let Some(end) = stream_end.filter(|end| *end < durable_position) {
+        return Err(corrupt(format!(
+            "the journal is damaged at stream position {end}, and was durable up to {durable_position}"
+        )));
+    }
+    for generation in &live {
+        generation.slot.file.sync_data().map_err(io_error("syncing the journal"))?;
+    }
     let kept_numbers: BTreeSet<u64> = live.iter().map(|generation| generation.number).collect();
     let newest = files.used.keys().chain(&files.freed).max().copied().unwrap_or(0);
     let next_generation = (newest | (GENERATIONS_PER_LIFE - 1)) + 1;
@@ -244,53 +262,36 @@ fn scan_options(generation: &Generation, end: Option<u64>) -> ScanOptions {
     }
 }
 
-/// How many generations, from the oldest, the stream consists of: up to and including the first that does not reach its recorded end.
-/// An error if anything was durable beyond that.
-fn kept_generations(
-    ends: &[(ScanEnd, Option<u64>)],
-    durable_position: u64,
-) -> Result<usize, String> {
-    for (at, (found, expected_end)) in ends.iter().enumerate() {
-        if *expected_end == Some(found.position) {
-            continue;
-        }
-        if durable_position > found.position {
-            return Err(format!(
-                "the journal is damaged at stream position {}, and was durable up to {durable_position}",
-                found.position
-            ));
-        }
-        return Ok(at + 1);
-    }
-    Ok(ends.len())
+/// Hands on the entries of one file.
+struct Entries<'a, V> {
+    visit: &'a mut V,
+    outcome: Result<(), OpenError>,
+    unknown_kind: Option<u8>,
 }
 
-fn replay<E: Fn(io::Error) -> OpenError>(
-    generation: &Generation,
-    found: &ScanEnd,
-    visit: &mut impl FnMut(&FoundEntry<'_>) -> Result<(), OpenError>,
-    io_error: &impl Fn(&'static str) -> E,
-) -> Result<(), OpenError> {
-    let mut outcome = Ok(());
-    let mut unknown_kind = None;
-    let options = scan_options(generation, Some(found.position));
-    // Checked a moment ago; not twice.
-    frame::scan(&*generation.slot.file, options, &|_| true, |frame| {
-        if outcome.is_err() {
+impl<'a, V: FnMut(&FoundEntry<'_>) -> Result<(), OpenError>> Entries<'a, V> {
+    fn new(visit: &'a mut V) -> Self {
+        Self { visit, outcome: Ok(()), unknown_kind: None }
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        if self.outcome.is_err() {
             return;
         }
-        match Entry::decode(&frame) {
+        match Entry::decode(frame) {
             Some(entry) => {
                 let (position, end_position) = (frame.header.position, frame.header.end_position());
-                outcome = visit(&FoundEntry { position, end_position, entry, frame: &frame });
+                self.outcome = (self.visit)(&FoundEntry { position, end_position, entry, frame });
             }
             None if frame.header.kind == MARK => {}
-            None => unknown_kind = Some(frame.header.kind),
+            None => self.unknown_kind = Some(frame.header.kind),
         }
-    })
-    .map_err(io_error("reading the journal"))?;
-    if let Some(kind) = unknown_kind {
-        tracing::warn!(kind, "the journal holds entries of a kind this version does not know");
     }
-    outcome
+
+    fn finish(self) -> Result<(), OpenError> {
+        if let Some(kind) = self.unknown_kind {
+            tracing::warn!(kind, "the journal holds entries of a kind this version does not know");
+        }
+        self.outcome
+    }
 }
