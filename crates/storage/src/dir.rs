@@ -38,6 +38,9 @@ pub struct LogDirOptions {
     pub journal_bytes_max: u64,
     /// Memory for the newest batches of all logs. Default 256 MiB.
     pub tail_bytes_max: u64,
+    /// Segment files open at a time, besides those that readers keep from deletion. Default 512: half of what a process may usually
+    /// have open.
+    pub segment_files_max: usize,
     /// Whether the dir flushes and writes behind by itself; tests may rather call the steps.
     pub threads: bool,
 }
@@ -118,6 +121,7 @@ impl LogDirOptions {
             journal_file_bytes: 32 << 20,
             journal_bytes_max: 512 << 20,
             tail_bytes_max: 256 << 20,
+            segment_files_max: 512,
             threads: true,
         }
     }
@@ -324,6 +328,11 @@ impl LogDir {
     /// Bytes of recent batches in memory.
     pub fn tail_bytes(&self) -> u64 {
         self.inner.shared.tail_budget.bytes()
+    }
+
+    /// Segment files open now, besides those kept for readers of deleted segments.
+    pub fn open_segment_files(&self) -> usize {
+        self.inner.shared.open_files.count()
     }
 
     /// Flushes what has gathered, once, and reports it; says whether there was anything. What the flushing thread does.

@@ -29,6 +29,7 @@ pub mod inspect;
 mod journal;
 mod layout;
 mod log;
+mod open_files;
 mod segment;
 mod tail;
 

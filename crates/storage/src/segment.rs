@@ -1,6 +1,6 @@
 //! One segment on disk: its file of batches, its two indexes, and how a place in it is found.
 //!
-//! Files are opened when first needed and stay readable for whoever holds them, even while retention deletes their names. Only the
+//! Files are opened when needed, as many at a time as [`OpenFiles`] allows, and stay readable for whoever holds them, even while retention deletes their names. Only the
 //! segment writer writes; readers see what [`Segment::written_bytes`] covers. The indexes are caches in Kafka's formats: a damaged or
 //! missing one is rebuilt from the batches.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use thalweg_env::fs::{File, Fs, OpenMode};
 use thalweg_log_core::{
     IndexEntry, LogConfig, SegmentFacts, TimeIndexEntry, position_of, scan_start_for_timestamp,
@@ -20,6 +20,7 @@ use thalweg_types::{Offset, Timestamp};
 
 use crate::error::ReadError;
 use crate::layout;
+use crate::open_files::{OpenFiles, Place};
 
 /// How much is read at a time when batches are walked one after the other.
 const WALK_BYTES: usize = 16 << 10;
@@ -58,12 +59,13 @@ impl Miss {
 #[derive(Debug)]
 pub(crate) struct Segment {
     fs: Arc<dyn Fs>,
+    open_files: Arc<OpenFiles>,
     folder: PathBuf,
     pub(crate) base_offset: Offset,
     /// Bytes of whole batches in the file.
     written_bytes: AtomicU64,
     abandoned: AtomicBool,
-    log: Mutex<Option<Arc<dyn File>>>,
+    log: Arc<Place>,
     index: RwLock<Option<Vec<IndexEntry>>>,
     time_index: RwLock<Option<Vec<TimeIndexEntry>>>,
 }
@@ -78,17 +80,19 @@ pub(crate) struct Located {
 impl Segment {
     pub(crate) fn new(
         fs: Arc<dyn Fs>,
+        open_files: Arc<OpenFiles>,
         folder: PathBuf,
         base_offset: Offset,
         written_bytes: u64,
     ) -> Self {
         Self {
             fs,
+            open_files,
             folder,
             base_offset,
             written_bytes: AtomicU64::new(written_bytes),
             abandoned: AtomicBool::new(false),
-            log: Mutex::new(None),
+            log: Arc::default(),
             index: RwLock::new(None),
             time_index: RwLock::new(None),
         }
@@ -108,8 +112,9 @@ impl Segment {
 
     /// The file of batches, opened once; writing needs it to have been created by [`Segment::create_log`].
     pub(crate) fn log_file(&self) -> io::Result<Arc<dyn File>> {
-        let mut log = self.log.lock();
+        let mut log = self.log.file.lock();
         if let Some(file) = &*log {
+            self.open_files.used(&self.log);
             return Ok(Arc::clone(file));
         }
         if self.abandoned.load(Ordering::Acquire) {
@@ -117,18 +122,24 @@ impl Segment {
         }
         let file = self.fs.open(&self.path("log"), OpenMode::ReadWrite)?;
         *log = Some(Arc::clone(&file));
+        drop(log);
+        self.open_files.opened(&self.log);
         Ok(file)
     }
 
     /// The folder is deleted and its name free for another one: whoever has not opened the file yet must not do so any more.
     pub(crate) fn abandon(&self) {
+        self.log.keep();
+        // Whoever opens it now has done so before the name goes.
+        let _opening = self.log.file.lock();
         self.abandoned.store(true, Ordering::Release);
     }
 
     /// Creates the empty file of batches and empty indexes. The names are durable after the folder is synced.
     pub(crate) fn create_log(&self) -> io::Result<()> {
         let file = self.fs.open(&self.path("log"), OpenMode::CreateOrTruncate)?;
-        *self.log.lock() = Some(file);
+        *self.log.file.lock() = Some(file);
+        self.open_files.opened(&self.log);
         self.fs.open(&self.path("index"), OpenMode::CreateOrTruncate)?;
         self.fs.open(&self.path("timeindex"), OpenMode::CreateOrTruncate)?;
         *self.index.write() = Some(Vec::new());
@@ -137,12 +148,12 @@ impl Segment {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.log.lock().is_some()
+        self.log.file.lock().is_some()
     }
 
     /// Closes the file and forgets the indexes until they are needed again; readers keep what they hold.
     pub(crate) fn close(&self) {
-        *self.log.lock() = None;
+        *self.log.file.lock() = None;
         *self.index.write() = None;
         *self.time_index.write() = None;
     }
@@ -150,6 +161,7 @@ impl Segment {
     /// Gives all files a name that says they are on their way out, and returns those names.
     pub(crate) fn mark_deleted(&self) -> io::Result<Vec<PathBuf>> {
         // Whoever reads on does so through an open file.
+        self.log.keep();
         let _ = self.log_file();
         let mut marked = Vec::new();
         for extension in ["log", "index", "timeindex", "snapshot"] {

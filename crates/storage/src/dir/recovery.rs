@@ -22,6 +22,7 @@ use crate::error::OpenError;
 use crate::journal::{self, EntryKind, FoundEntry, Journal, JournalLimits};
 use crate::layout::{self, StorageMeta};
 use crate::log::Log;
+use crate::open_files::OpenFiles;
 use crate::tail::TailBudget;
 
 mod folder;
@@ -94,6 +95,7 @@ fn shared(options: &LogDirOptions) -> Shared {
     Shared {
         path: options.path.clone(),
         fs: Arc::clone(&options.fs),
+        open_files: Arc::new(OpenFiles::new(options.segment_files_max)),
         clock: Arc::clone(&options.clock),
         observer: Arc::clone(&options.observer),
         journal: OnceLock::new(),

@@ -14,6 +14,7 @@ use super::LogObserver;
 use crate::error::{AppendError, DirFailed, StorageError};
 use crate::journal::{Journal, Written};
 use crate::log::WriteBehindError;
+use crate::open_files::OpenFiles;
 use crate::segment::Segment;
 use crate::tail::TailBudget;
 
@@ -22,6 +23,7 @@ use crate::tail::TailBudget;
 pub(crate) struct Shared {
     pub(super) path: PathBuf,
     pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(super) observer: Arc<dyn LogObserver>,
     pub(super) journal: OnceLock<Journal>,

@@ -165,7 +165,8 @@ impl Log {
     }
 
     pub(super) fn new_segment(&self, base_offset: Offset) -> Segment {
-        Segment::new(Arc::clone(&self.shared.fs), self.folder.clone(), base_offset, 0)
+        let open_files = Arc::clone(&self.shared.open_files);
+        Segment::new(Arc::clone(&self.shared.fs), open_files, self.folder.clone(), base_offset, 0)
     }
 
     fn find_segment(&self, base_offset: Offset, created: &[Arc<Segment>]) -> Option<Arc<Segment>> {

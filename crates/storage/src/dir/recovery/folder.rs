@@ -196,7 +196,8 @@ impl Opening<'_> {
 
     fn add_segment(&mut self, base_offset: Offset) -> io::Result<Arc<Segment>> {
         let fs = Arc::clone(&self.shared.fs);
-        let segment = Segment::new(fs, self.path.clone(), base_offset, 0);
+        let open_files = Arc::clone(&self.shared.open_files);
+        let segment = Segment::new(fs, open_files, self.path.clone(), base_offset, 0);
         segment.set_written_bytes(segment.log_file()?.len()?);
         segment.close();
         let segment = Arc::new(segment);
@@ -391,8 +392,10 @@ impl Opening<'_> {
         let mut segments: Vec<_> = self.segments.values().cloned().collect();
         if active.size_bytes > 0 {
             let fs = Arc::clone(&self.shared.fs);
+            let open_files = Arc::clone(&self.shared.open_files);
             let path = self.path.clone();
-            segments.push(Arc::new(Segment::new(fs, path, active.base_offset, active.size_bytes)));
+            let (base_offset, bytes) = (active.base_offset, active.size_bytes);
+            segments.push(Arc::new(Segment::new(fs, open_files, path, base_offset, bytes)));
         }
         for segment in segments {
             segment.walk_from(0, |located| {

@@ -219,3 +219,49 @@ fn the_threads_flush_and_write_behind_on_a_real_disk() {
     }
     dir.shutdown().unwrap();
 }
+
+#[test]
+fn few_files_stay_open_and_closed_ones_are_read_all_the_same() {
+    let mut bench = Bench::new(8);
+    bench.options.tail_bytes_max = 6 << 10;
+    bench.options.segment_files_max = 8;
+    let dir = bench.open();
+    let logs: Vec<_> = (0..50).map(|partition| new_log(&dir, partition)).collect();
+    for log in &logs {
+        log.configure(LogConfig { retention_bytes: Some(1_000), ..small_segments() });
+        fill(&dir, log, 0, 20);
+        dir.write_all_behind().unwrap();
+        assert!(dir.open_segment_files() <= 8);
+    }
+    let read = |log: &Log| {
+        let slice = log.read(Offset(0), Offset(40), 1_000, true).unwrap();
+        let [Chunk::File(range)] = &slice.chunks[..] else { panic!("{slice:?}") };
+        range.clone()
+    };
+    let ranges: Vec<_> = logs[..49].iter().map(|log| read(log)).collect();
+    let first: Vec<_> = ranges.iter().map(|range| range.read().unwrap().bytes).collect();
+    assert!(dir.open_segment_files() == 8);
+    assert!(ranges[0].read_cached().unwrap().is_none(), "closed: opening it may wait");
+
+    // Retention takes the files away, most of them closed, while readers hold their ranges.
+    for log in &logs {
+        assert!(log.apply_retention(bench.clock.now()).unwrap().segments_deleted > 0);
+    }
+    while dir.step_write_behind().unwrap() {}
+    for _ in 0..2 {
+        for (range, bytes) in ranges.iter().zip(&first) {
+            assert_eq!(&range.read().unwrap().bytes, bytes);
+        }
+    }
+    assert!(dir.open_segment_files() <= 8);
+
+    // A deleted log's range that is closed by then fails, and never gives what a new folder of that name holds.
+    let kept = logs[1].read(logs[1].offsets().log_start(), Offset(40), 1_000, true).unwrap();
+    dir.delete(&id(1)).unwrap();
+    if let [Chunk::File(range)] = &kept.chunks[..] {
+        match range.read() {
+            Ok(slice) => assert!(!slice.bytes.is_empty()),
+            Err(error) => assert!(matches!(error, crate::ReadError::Io { .. }), "{error}"),
+        }
+    }
+}
