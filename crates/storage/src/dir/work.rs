@@ -124,7 +124,8 @@ impl Inner {
                 }
             }
         }
-        if !written.is_empty() || !doomed.is_empty() {
+        let has_doomed = !doomed.is_empty();
+        if !written.is_empty() || has_doomed {
             let checkpoints = self.write_checkpoint(&logs)?;
             for checkpoint in &checkpoints {
                 if let Some(log) = written.get(&checkpoint.id) {
@@ -132,7 +133,7 @@ impl Inner {
                         .map_err(|error| self.shared.fail("remove a snapshot", error))?;
                 }
             }
-            self.remove_doomed(&doomed)?;
+            self.remove_doomed(doomed)?;
         }
         // A file that still waits for its flush is not freed; on `replicated` topics nobody else hurries.
         if journal.has_unflushed_below(free_limit) {
@@ -143,7 +144,7 @@ impl Inner {
         journal
             .free_below(oldest_needed)
             .map_err(|error| self.shared.fail("free journal files", error))?;
-        Ok(!written.is_empty() || !doomed.is_empty())
+        Ok(!written.is_empty() || has_doomed)
     }
 
     fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
@@ -162,8 +163,9 @@ impl Inner {
 
     fn remove_doomed(
         &self,
-        doomed: &[(TopicIdPartition, Arc<Segment>)],
+        doomed: Vec<(TopicIdPartition, Arc<Segment>)>,
     ) -> Result<(), StorageError> {
+        // One after the other let go of: deleting thousands keeps open only what readers hold.
         for (_, segment) in doomed {
             let removed = segment.mark_deleted().and_then(|paths| {
                 paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
