@@ -38,8 +38,8 @@ pub struct LogDirOptions {
     pub journal_bytes_max: u64,
     /// Memory for the newest batches of all logs. Default 256 MiB.
     pub tail_bytes_max: u64,
-    /// Segment files open at a time, besides those that readers keep from deletion. Default 512: half of what a process may usually
-    /// have open.
+    /// Segment files open at a time, besides those that readers keep from deletion. One that is written past the page cache takes two
+    /// descriptors. Default 256: at worst half of the 1024 that a process may usually have.
     pub segment_files_max: usize,
     /// Whether the dir flushes and writes behind by itself; tests may rather call the steps.
     pub threads: bool,
@@ -121,7 +121,7 @@ impl LogDirOptions {
             journal_file_bytes: 32 << 20,
             journal_bytes_max: 512 << 20,
             tail_bytes_max: 256 << 20,
-            segment_files_max: 512,
+            segment_files_max: 256,
             threads: true,
         }
     }
