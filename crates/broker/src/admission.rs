@@ -57,7 +57,8 @@ impl Admission {
         let turn = timeout_at(deadline, self.turn.lock()).await.map_err(|_| AppendError::NoRoom)?;
         loop {
             let room_available = self.events.room_available.notified();
-            if self.log_dir.room() {
+            // A failed directory never has room again; the append itself says so at once.
+            if self.log_dir.room() || self.events.log_dir_failed() {
                 return Ok(Permit { _turn: Some(turn), _queued: Some(queued) });
             }
             timeout_at(deadline, room_available).await.map_err(|_| AppendError::NoRoom)?;

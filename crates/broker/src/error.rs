@@ -129,6 +129,10 @@ impl ProduceError {
     /// The Kafka wire code. After an append only codes that clients treat as "may have happened" are used.
     pub fn code(&self) -> ErrorCode {
         match self {
+            // The journal's write failed half-way: the batch may be found after a restart.
+            Self::Refused(AppendError::Log(error)) if error.outcome() == Outcome::Unknown => {
+                ErrorCode::RequestTimedOut
+            }
             Self::Refused(error) => error.code(),
             Self::Unacknowledged(AckError::NotEnoughReplicas) => {
                 ErrorCode::NotEnoughReplicasAfterAppend
@@ -166,5 +170,38 @@ impl DeleteRecordsError {
             Self::CompactedOnly => ErrorCode::PolicyViolation,
             Self::Log(error) => error.code(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use thalweg_storage::DirFailed;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_failed_half_way_is_not_called_undone_in_either_protocol() {
+        let failed = DirFailed {
+            path: PathBuf::from("logs"),
+            operation: "write to the journal",
+            source: Arc::new(io::ErrorKind::Other.into()),
+        };
+        let error =
+            ProduceError::from(AppendError::from(thalweg_storage::AppendError::from(failed)));
+
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.code().outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_refusal_before_the_append_is_definite() {
+        let error = ProduceError::from(AppendError::NoRoom);
+
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(error.code().outcome(), Outcome::NotApplied);
     }
 }

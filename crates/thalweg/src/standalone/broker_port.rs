@@ -69,12 +69,7 @@ impl LocalBroker {
         error.with_leader(LeaderHint { partition: at.clone(), node_id, leader_epoch, endpoint })
     }
 
-    fn refused(&self, error: &AppendError, at: &TopicPartition) -> Error {
-        let refused = Error::new(error.code(), error.to_string()).not_applied();
-        self.with_leader(refused, at, error.leader())
-    }
-
-    fn unacknowledged(&self, error: &ProduceError, at: &TopicPartition) -> Error {
+    fn not_produced(&self, error: &ProduceError, at: &TopicPartition) -> Error {
         let told = Error::new(error.code(), error.to_string());
         let told = match error.outcome() {
             Outcome::NotApplied => told.not_applied(),
@@ -96,12 +91,12 @@ impl BrokerPort for LocalBroker {
         let partition = self
             .partition(&at.topic, index)
             .await
-            .map_err(|error| self.refused(&AppendError::from(error), &at))?;
+            .map_err(|error| self.not_produced(&AppendError::from(error).into(), &at))?;
         let pending = self
             .broker
             .append(&partition, batch, acks)
             .await
-            .map_err(|error| self.refused(&error, &at))?;
+            .map_err(|error| self.not_produced(&error.into(), &at))?;
         if acks == Acks::None {
             return Ok(Produced {
                 base_offset: Offset::NONE,
@@ -113,7 +108,7 @@ impl BrokerPort for LocalBroker {
             .broker
             .acknowledged(pending, timeout)
             .await
-            .map_err(|error| self.unacknowledged(&error, &at))?;
+            .map_err(|error| self.not_produced(&error, &at))?;
         Ok(Produced {
             base_offset: appended.base_offset,
             log_append_time: appended.log_append_time,
