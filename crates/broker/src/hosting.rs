@@ -4,12 +4,12 @@
 //! roles and configs taken over. It runs on a thread of its own, since creating logs touches the disk. Data is never deleted because
 //! it is absent from the image (C5): only a committed deletion of that very topic id does that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use thalweg_log_core::{CleanupPolicy, LogConfig};
-use thalweg_metadata_core::{Image, StaticConfigs, Topic, TopicConfig};
+use thalweg_metadata_core::{ConfigResource, Image, Record, StaticConfigs, Topic, TopicConfig};
 use thalweg_storage::{AppendError, LogDir, StorageError};
 use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition, TopicPartition};
 
@@ -24,10 +24,12 @@ pub(crate) struct Hosted {
 /// Takes one image after the other and makes the hosted partitions follow.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
-    pub(crate) node_id: NodeId,
-    pub(crate) log_dir: Arc<LogDir>,
+    node_id: NodeId,
+    log_dir: Arc<LogDir>,
     pub(crate) hosted: Arc<Hosted>,
-    pub(crate) settings: StaticConfigs,
+    settings: StaticConfigs,
+    /// Topics of which a partition could not be hosted: tried again with the next change, whatever it is about.
+    failed: Mutex<BTreeSet<TopicId>>,
 }
 
 /// How many partitions are hosted, and how many of them led.
@@ -74,17 +76,80 @@ impl Hosted {
 }
 
 impl Reconciler {
-    /// Makes the hosted partitions follow `image`. What fails is logged and tried again with the next image; the rest goes on.
+    pub(crate) fn new(
+        node_id: NodeId,
+        log_dir: Arc<LogDir>,
+        hosted: Arc<Hosted>,
+        settings: StaticConfigs,
+    ) -> Self {
+        Self { node_id, log_dir, hosted, settings, failed: Mutex::default() }
+    }
+
+    /// Makes the hosted partitions follow the whole of `image`. What fails is logged and tried again with the next change; the rest
+    /// goes on.
     pub(crate) fn follow(&self, image: &Image) {
+        self.failed.lock().clear();
         for topic in image.topics() {
-            let mine =
-                topic.partitions.iter().filter(|(_, state)| state.replicas.contains(&self.node_id));
-            let mut config = None;
-            for (index, state) in mine {
-                let config = config.get_or_insert_with(|| self.topic_config(image, topic));
-                if let Err(error) = self.follow_partition(image, topic, *index, state, config) {
-                    tracing::error!(topic = %topic.name, partition = %index, %error, "cannot host partition");
+            self.follow_topic(image, topic);
+        }
+    }
+
+    /// Makes the hosted partitions follow the facts that led to `image`. Looks only at topics that the facts name, or else every new
+    /// topic would cost a look at all others.
+    pub(crate) fn follow_records(&self, image: &Image, records: &[Record]) {
+        for record in records {
+            if let Record::TopicDeleted { topic_id } = record {
+                self.delete_topic(*topic_id);
+            }
+        }
+        let Some(mut topics) = self.topics_named_by(records) else { return self.follow(image) };
+        topics.append(&mut *self.failed.lock());
+        for topic in topics.iter().filter_map(|id| image.topic_by_id(*id)) {
+            self.follow_topic(image, topic);
+        }
+    }
+
+    /// `None`: every topic. What other nodes do and how they are configured concerns partitions here only through partition facts.
+    fn topics_named_by(&self, records: &[Record]) -> Option<BTreeSet<TopicId>> {
+        let mut topics = BTreeSet::new();
+        for record in records {
+            match record {
+                Record::TopicCreated { topic_id, .. }
+                | Record::PartitionRegistered { topic_id, .. }
+                | Record::PartitionChanged { topic_id, .. }
+                | Record::ConfigSet { resource: ConfigResource::Topic(topic_id), .. }
+                | Record::ConfigRemoved { resource: ConfigResource::Topic(topic_id), .. } => {
+                    topics.insert(*topic_id);
                 }
+                Record::NodeRegistered(registration) if registration.node_id != self.node_id => {}
+                Record::NodeUnfenced { node_id } | Record::NodeFenced { node_id }
+                    if *node_id != self.node_id => {}
+                Record::ConfigSet { resource: ConfigResource::Broker(id), .. }
+                | Record::ConfigRemoved { resource: ConfigResource::Broker(id), .. }
+                    if *id != self.node_id => {}
+                Record::NodeRegistered(_)
+                | Record::NodeUnfenced { .. }
+                | Record::NodeFenced { .. }
+                | Record::ConfigSet { .. }
+                | Record::ConfigRemoved { .. } => return None,
+                Record::ClusterCreated { .. }
+                | Record::NodeIdAllocated { .. }
+                | Record::TopicDeleted { .. }
+                | Record::ProducerIdsAllocated { .. } => {}
+            }
+        }
+        Some(topics)
+    }
+
+    fn follow_topic(&self, image: &Image, topic: &Topic) {
+        let mine =
+            topic.partitions.iter().filter(|(_, state)| state.replicas.contains(&self.node_id));
+        let mut config = None;
+        for (index, state) in mine {
+            let config = config.get_or_insert_with(|| self.topic_config(image, topic));
+            if let Err(error) = self.follow_partition(image, topic, *index, state, config) {
+                tracing::error!(topic = %topic.name, partition = %index, %error, "cannot host partition");
+                self.failed.lock().insert(topic.id);
             }
         }
     }
@@ -214,7 +279,7 @@ mod tests {
     use std::time::Duration;
 
     use thalweg_metadata_core::{ConfigResource, Position, Record};
-    use thalweg_types::{Acks, ErrorCode};
+    use thalweg_types::{Acks, ErrorCode, TopicName};
 
     use super::*;
     use crate::admission::Admission;
@@ -222,12 +287,8 @@ mod tests {
     use crate::bench::Bench;
 
     fn reconciler(bench: &Bench) -> Reconciler {
-        Reconciler {
-            node_id: NodeId(1),
-            log_dir: Arc::clone(&bench.log_dir),
-            hosted: Arc::clone(&bench.events.hosted),
-            settings: StaticConfigs::default(),
-        }
+        let (log_dir, hosted) = (Arc::clone(&bench.log_dir), Arc::clone(&bench.events.hosted));
+        Reconciler::new(NodeId(1), log_dir, hosted, StaticConfigs::default())
     }
 
     #[test]
@@ -277,5 +338,60 @@ mod tests {
         image.apply(Position::START, &Record::ConfigRemoved { resource, name });
         reconciler.follow(&image);
         assert_eq!(produce().await, None, "back to the default");
+    }
+
+    fn limit_of(reconciler: &Reconciler, image: &Image, topic: &str) -> Option<usize> {
+        let topic_id = image.topic(topic).unwrap().id;
+        let id = TopicIdPartition { topic_id, partition: PartitionIndex(0) };
+        Some(reconciler.hosted.get(id)?.rules().batch_bytes_max)
+    }
+
+    fn limit(resource: ConfigResource, name: &str) -> Record {
+        Record::ConfigSet { resource, name: name.to_owned(), value: "10".to_owned() }
+    }
+
+    #[test]
+    fn facts_move_the_topics_they_name_and_those_about_all_brokers_every_topic() {
+        let bench = Bench::stepped();
+        let reconciler = reconciler(&bench);
+        let mut image = crate::bench::image(&[("named", 1), ("other", 1)]);
+        reconciler.follow(&image);
+        let by_default = limit_of(&reconciler, &image, "other");
+        let named = ConfigResource::Topic(image.topic("named").unwrap().id);
+        let other = ConfigResource::Topic(image.topic("other").unwrap().id);
+
+        let of_named = [limit(named, "max.message.bytes")];
+        image.apply(Position::START, &of_named[0]);
+        image.apply(Position::START, &limit(other, "max.message.bytes"));
+        reconciler.follow_records(&image, &of_named);
+        assert_eq!(limit_of(&reconciler, &image, "named"), Some(10));
+        assert_eq!(limit_of(&reconciler, &image, "other"), by_default, "not looked at");
+
+        let elsewhere = [limit(ConfigResource::Broker(NodeId(2)), "message.max.bytes")];
+        reconciler.follow_records(&image, &elsewhere);
+        assert_eq!(limit_of(&reconciler, &image, "other"), by_default, "another broker's");
+
+        reconciler.follow_records(&image, &[limit(ConfigResource::Cluster, "message.max.bytes")]);
+        assert_eq!(limit_of(&reconciler, &image, "other"), Some(10));
+    }
+
+    #[test]
+    fn what_could_not_be_hosted_is_tried_again_with_any_next_change() {
+        let bench = Bench::stepped();
+        let reconciler = reconciler(&bench);
+        let image = crate::bench::image(&[("orders", 1)]);
+        let topic_id = image.topic("orders").unwrap().id;
+        let in_the_way = bench.log_dir.path().join("orders-0");
+        std::fs::write(&in_the_way, "a file where a folder belongs").unwrap();
+
+        let name = TopicName::new("orders").unwrap();
+        reconciler.follow_records(&image, &[Record::TopicCreated { topic_id, name }]);
+        assert_eq!(limit_of(&reconciler, &image, "orders"), None);
+
+        std::fs::remove_file(&in_the_way).unwrap();
+        let next_producer_id = thalweg_types::ProducerId(1_000);
+        let unrelated = [Record::ProducerIdsAllocated { next_producer_id }];
+        reconciler.follow_records(&image, &unrelated);
+        assert!(limit_of(&reconciler, &image, "orders").is_some());
     }
 }

@@ -85,12 +85,12 @@ impl Broker {
             controller: controller.clone(),
             feed: feed.clone(),
         };
-        let reconciler = Reconciler {
-            node_id: registered.node_id,
-            log_dir: Arc::clone(&log_dir),
-            hosted: Arc::clone(&events.hosted),
-            settings: options.static_configs.clone(),
-        };
+        let reconciler = Reconciler::new(
+            registered.node_id,
+            Arc::clone(&log_dir),
+            Arc::clone(&events.hosted),
+            options.static_configs.clone(),
+        );
         let registered_at = index_of(registered.broker_epoch);
         let image = feed.wait_for(registered_at).await.map_err(|_| StartError::FeedEnded)?;
         let reconciler = without_strays(reconciler, image).await?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thalweg_env::Clock;
-use thalweg_metadata_core::Record;
 use thalweg_metadata_feed::{Change, Feed, Subscription};
 use thalweg_rpc::Error;
 use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId};
@@ -104,20 +103,10 @@ async fn follow(
 }
 
 fn take_over(reconciler: &Reconciler, change: &Change) {
-    if let Change::Applied { records, .. } = change {
-        for record in records.iter() {
-            if let Record::TopicDeleted { topic_id } = record {
-                reconciler.delete_topic(*topic_id);
-            }
-        }
-        let concerns_partitions = |record: &Record| {
-            !matches!(record, Record::ProducerIdsAllocated { .. } | Record::TopicDeleted { .. })
-        };
-        if !records.iter().any(concerns_partitions) {
-            return;
-        }
+    match change {
+        Change::Replaced(image) => reconciler.follow(image),
+        Change::Applied { image, records } => reconciler.follow_records(image, records),
     }
-    reconciler.follow(change.image());
 }
 
 async fn beat(session: Session, reconciled: watch::Receiver<LogIndex>, interval: Duration) {

@@ -146,6 +146,16 @@ impl Record {
             Self::ProducerIdsAllocated { .. } => Key::ProducerIds,
         }
     }
+
+    /// Whose config the fact changes, if it is about one.
+    pub fn config_resource(&self) -> Option<ConfigResource> {
+        match self {
+            Self::ConfigSet { resource, .. } | Self::ConfigRemoved { resource, .. } => {
+                Some(*resource)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Endpoint {

@@ -9,7 +9,7 @@ use super::election::effective_min_isr;
 use super::{Decision, ItemResult, Policy};
 use crate::config::{self, Definition, InvalidConfig, Kind, Scope, TopicConfig};
 use crate::error::Error;
-use crate::image::{Image, Partition};
+use crate::image::{Image, Partition, Topic};
 use crate::record::{ConfigResource, Record};
 
 /// Changes to the configs of several resources, each of which is altered as a whole or not at all.
@@ -88,7 +88,7 @@ impl Image {
         if request.validate_only {
             records.clear();
         } else {
-            let following = self.with(&records).partitions_following_configs(policy);
+            let following = self.with(&records).partitions_following(&records, policy);
             records.extend(following);
         }
         Decision { records, response }
@@ -172,12 +172,27 @@ impl Image {
     /// watermark under a lower minimum while replicas count as complete that did not have to wait for it. Where nobody is in sync no
     /// high watermark can move, and the eligible replicas are the only ones that can ever lead again: there they stay.
     pub(super) fn partitions_following_configs(&self, policy: &Policy) -> Vec<Record> {
-        self.topics()
-            .flat_map(|topic| {
-                let config = TopicConfig::resolve(self, topic.id, None, &policy.settings);
-                topic.changes(|_, partition| Some(partition.following(&config)))
-            })
-            .collect()
+        self.topics().flat_map(|topic| self.topic_following_configs(topic, policy)).collect()
+    }
+
+    /// The same after the configs of `altered` changed: a topic's concern that topic, one broker's none, those of all brokers every
+    /// topic.
+    fn partitions_following(&self, altered: &[Record], policy: &Policy) -> Vec<Record> {
+        let resources: BTreeSet<_> = altered.iter().filter_map(Record::config_resource).collect();
+        if resources.contains(&ConfigResource::Cluster) {
+            return self.partitions_following_configs(policy);
+        }
+        let topic = |resource: &ConfigResource| match resource {
+            ConfigResource::Topic(id) => self.topic_by_id(*id),
+            ConfigResource::Cluster | ConfigResource::Broker(_) => None,
+        };
+        let topics = resources.iter().filter_map(topic);
+        topics.flat_map(|topic| self.topic_following_configs(topic, policy)).collect()
+    }
+
+    fn topic_following_configs(&self, topic: &Topic, policy: &Policy) -> Vec<Record> {
+        let config = TopicConfig::resolve(self, topic.id, None, &policy.settings);
+        topic.changes(|_, partition| Some(partition.following(&config)))
     }
 }
 
