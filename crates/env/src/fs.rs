@@ -44,6 +44,14 @@ pub struct DirEntry {
     pub kind: EntryKind,
 }
 
+/// The size of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What this process may still write.
+    pub available_bytes: u64,
+}
+
 /// A held directory lock; released when dropped or when the process dies.
 pub trait DirLock: Debug + Send + Sync {}
 
@@ -70,6 +78,9 @@ pub trait Fs: Debug + Send + Sync + 'static {
 
     /// Makes the names in this directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// How large the file system that holds this path is, and how much of it may still be written.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 
     /// Locks a directory against other processes (and other opens in this one); `WouldBlock` when it is held.
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
@@ -180,6 +191,11 @@ pub fn create_dir_all(fs: &dyn Fs, path: &Path) -> io::Result<()> {
         _ => {}
     }
     fs.sync_dir(parent.unwrap_or_else(|| Path::new(".")))
+}
+
+/// Whether an operation failed only because the file system, or this user's share of it, is full.
+pub fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Removes a file, or does nothing when there is none.

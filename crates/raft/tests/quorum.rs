@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use thalweg_env::fs::{DirEntry, DirLock, EntryKind, Fault, File, Fs, OpenMode, RealFs, SimFs};
+use thalweg_env::fs::{
+    DirEntry, DirLock, EntryKind, Fault, File, Fs, OpenMode, RealFs, SimFs, Space,
+};
 use thalweg_raft::{
     CorruptState, KvChange, KvKind, Leadership, Position, ProposeError, Quorum, QuorumOptions,
     StartError, StateMachine,
@@ -484,6 +486,10 @@ impl Fs for SlowFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.fs.sync_dir(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.fs.space(path)
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode};
+use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode, Space};
 use direct::DirectWriter;
 
 /// The operating system's file system.
@@ -92,6 +92,12 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let system = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        Ok(Space { total_bytes: bytes(system.f_blocks), available_bytes: bytes(system.f_bavail) })
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

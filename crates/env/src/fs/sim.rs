@@ -6,7 +6,8 @@
 //! older versions of a twice-written sector can survive too. A failed sync forgets what was dirty (Linux marks such pages
 //! clean), so that a second sync cannot make it good.
 //!
-//! Every operation that changes anything has a number, so that a test can cut the power, or fail one operation, at each in turn.
+//! Every operation that changes anything has a number, so that a test can cut the power, or fail one operation, at each in turn. Reads are
+//! numbered apart from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode};
+use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode, Space};
 use crate::random::{Random, SeededRandom};
 
 /// The unit that survives or is lost as a whole.
@@ -52,6 +53,8 @@ struct Disk {
     life: u64,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    reads: u64,
+    read_faults: BTreeSet<u64>,
     powered: bool,
     /// Total file bytes allowed, `u64::MAX` for no limit.
     capacity_bytes: u64,
@@ -106,6 +109,8 @@ impl SimFs {
             life: 0,
             operations: 0,
             faults: BTreeMap::new(),
+            reads: 0,
+            read_faults: BTreeSet::new(),
             powered: true,
             capacity_bytes: u64::MAX,
             cached: true,
@@ -124,12 +129,23 @@ impl SimFs {
         self.disk.lock().faults.insert(operation, fault);
     }
 
+    /// Reads of files and directories so far; the next one has this number.
+    pub fn reads(&self) -> u64 {
+        self.disk.lock().reads
+    }
+
+    /// Makes the read of this number fail with EIO.
+    pub fn inject_read_error(&self, read: u64) {
+        self.disk.lock().read_faults.insert(read);
+    }
+
     /// Whether an injected power cut has happened and the disk waits for a restart.
     pub fn is_powered(&self) -> bool {
         self.disk.lock().powered
     }
 
-    /// Limits the sum of all file lengths; growing past it fails with ENOSPC.
+    /// Limits the sum of the lengths of all files that have a name; growing past it fails with ENOSPC, and on a disk that is full to
+    /// the last byte no file or directory can be created either.
     pub fn set_capacity_bytes(&self, bytes: u64) {
         self.disk.lock().capacity_bytes = bytes;
     }
@@ -188,6 +204,14 @@ impl Disk {
         }
     }
 
+    /// Numbers a read and says how it ends.
+    fn begin_read(&mut self) -> io::Result<()> {
+        self.require_power()?;
+        let read = self.reads;
+        self.reads += 1;
+        if self.read_faults.remove(&read) { Err(input_output_error()) } else { Ok(()) }
+    }
+
     fn require_power(&self) -> io::Result<()> {
         if self.powered { Ok(()) } else { Err(power_is_off()) }
     }
@@ -200,6 +224,7 @@ impl Disk {
         self.life += 1;
         self.powered = true;
         self.faults.clear();
+        self.read_faults.clear();
         self.locked.clear();
     }
 
@@ -257,6 +282,29 @@ impl Disk {
         }
     }
 
+    /// Bytes of all files that have a name; not counted on a disk without bounds.
+    fn used_bytes(&self) -> u64 {
+        if self.capacity_bytes == u64::MAX {
+            return 0;
+        }
+        let named = self.nodes.values().filter_map(|node| match node {
+            Node::Directory(directory) => Some(directory.cached.values()),
+            Node::File(_) => None,
+        });
+        let bytes = named.flatten().map(|node| match &self.nodes[node] {
+            Node::File(file) => file.cached.len() as u64,
+            Node::Directory(_) => 0,
+        });
+        bytes.sum()
+    }
+
+    fn require_room_for_name(&self) -> io::Result<()> {
+        if self.used_bytes() < self.capacity_bytes {
+            return Ok(());
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
     fn link_new(&mut self, parent: u64, name: OsString, node: Node) -> io::Result<u64> {
         let id = self.next_node;
         self.next_node += 1;
@@ -266,17 +314,9 @@ impl Disk {
     }
 
     fn require_space(&mut self, node: u64, len: usize) -> io::Result<()> {
-        let used: u64 = self
-            .nodes
-            .iter()
-            .map(|(id, other)| match other {
-                Node::File(file) if *id == node => file.cached.len().max(len) as u64,
-                Node::File(file) => file.cached.len() as u64,
-                Node::Directory(_) => 0,
-            })
-            .sum();
-        let grows = self.file(node)?.cached.len() < len;
-        if grows && used > self.capacity_bytes {
+        let held = self.file(node)?.cached.len();
+        let more = len.saturating_sub(held) as u64;
+        if more > 0 && self.used_bytes().saturating_add(more) > self.capacity_bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -402,6 +442,7 @@ impl Fs for SimFs {
                 node
             }
             (None, OpenMode::CreateNew | OpenMode::CreateOrTruncate) => {
+                disk.require_room_for_name()?;
                 let whole = disk.begin_whole()?;
                 let node = disk.link_new(parent, name, Node::File(FileNode::default()))?;
                 whole.finish(node)?
@@ -417,14 +458,15 @@ impl Fs for SimFs {
         if disk.directory(parent)?.cached.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        disk.require_room_for_name()?;
         let whole = disk.begin_whole()?;
         disk.link_new(parent, name, Node::Directory(DirectoryNode::default()))?;
         whole.finish(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let disk = self.disk.lock();
-        disk.require_power()?;
+        let mut disk = self.disk.lock();
+        disk.begin_read()?;
         let directory = disk.directory(disk.find(path)?)?;
         let entry = |(name, node): (&OsString, &u64)| DirEntry {
             name: name.to_string_lossy().into_owned(),
@@ -498,6 +540,14 @@ impl Fs for SimFs {
         whole.finish(())
     }
 
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let disk = self.disk.lock();
+        disk.require_power()?;
+        disk.find(path)?;
+        let total_bytes = disk.capacity_bytes;
+        Ok(Space { total_bytes, available_bytes: total_bytes.saturating_sub(disk.used_bytes()) })
+    }
+
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         let mut disk = self.disk.lock();
         disk.require_power()?;
@@ -554,6 +604,7 @@ impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut disk = self.disk.lock();
         self.require_alive(&disk)?;
+        disk.begin_read()?;
         let bytes = &disk.file(self.node)?.cached;
         let start = usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
         let count = buffer.len().min(bytes.len() - start);

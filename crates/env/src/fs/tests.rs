@@ -147,6 +147,30 @@ fn a_full_disk_refuses_growth_and_allows_overwriting() {
     file.write_all_at(&[2; 100], 0).unwrap();
     assert_eq!(file.write_all_at(&[3; 30], 100).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 100);
+    let space = fs.space(Path::new("/")).unwrap();
+    assert_eq!(space, Space { total_bytes: 120, available_bytes: 20 });
+    // To the last byte: not even a name finds room, until another one goes.
+    fs.set_capacity_bytes(100);
+    let refused = fs.create_dir(Path::new("/d")).unwrap_err();
+    assert!(is_out_of_space(&refused));
+    fs.remove_file(Path::new("/f")).unwrap();
+    fs.create_dir(Path::new("/d")).unwrap();
+}
+
+#[test]
+fn a_read_that_was_made_to_fail_says_so_and_the_next_one_succeeds() {
+    let fs = SimFs::new(2);
+    replace_whole(&fs, Path::new("/f"), b"bytes").unwrap();
+    fs.inject_read_error(fs.reads());
+    let failed = read_whole(&fs, Path::new("/f"), 100).unwrap_err();
+    assert_eq!(failed.raw_os_error(), Some(5));
+    assert_eq!(read_whole(&fs, Path::new("/f"), 100).unwrap().unwrap(), b"bytes");
+}
+
+#[test]
+fn a_real_file_system_tells_its_size() {
+    let space = RealFs.space(&std::env::temp_dir()).unwrap();
+    assert!(0 < space.total_bytes && space.available_bytes <= space.total_bytes, "{space:?}");
 }
 
 #[test]
