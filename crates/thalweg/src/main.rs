@@ -16,6 +16,21 @@ mod standalone;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What jemalloc reads at its start. Batches are large allocations that come and go at the rate of produce, and what counts is that
+/// freed ones are used again: memory touched for the first time costs more than all the copies of a batch together.
+///
+/// - `cache_oblivious:false`: by default every large allocation lies at a random offset in one page more than it needs, so that a freed
+///   one rarely fits the next.
+/// - `narenas:1`: what one thread's connections freed is found by all others. Small allocations have their threads' caches.
+/// - `background_thread:true`: what nobody used for ten seconds goes back to the system, also when nothing is allocated any more.
+#[expect(
+    unsafe_code,
+    reason = "jemalloc looks for this symbol; nothing else in the program has its name"
+)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_OPTIONS: &[u8; 55] =
+    b"cache_oblivious:false,narenas:1,background_thread:true\0";
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match cli.command {
