@@ -23,6 +23,9 @@ use crate::partition::{Partition, View};
 #[derive(Debug)]
 pub struct FetchCall {
     pub partitions: Vec<FetchPartition>,
+    /// Index of the partition that is looked at first, the others following in their order and then from the start: who comes late may
+    /// find that `max_bytes` are used up.
+    pub first: usize,
     /// Wait until this many bytes are there; 0 answers at once.
     pub min_bytes: usize,
     /// Bound of the whole answer. The first batch found is sent even if it is larger, so that a reader always gets on.
@@ -77,7 +80,7 @@ enum Found {
     Nothing { view: View },
 }
 
-/// One look at all partitions of a fetch.
+/// One look at all partitions of a fetch, in the order of looking.
 struct Look {
     found: Vec<Result<Found, FetchError>>,
     bytes: usize,
@@ -103,6 +106,7 @@ pub async fn fetch(call: &FetchCall) -> Vec<Result<Fetched, FetchError>> {
             Err(error) => Err(error),
         });
     }
+    answer.rotate_right(call.first());
     answer
 }
 
@@ -157,7 +161,8 @@ async fn wait_for_more(call: &FetchCall) -> Look {
 fn look(call: &FetchCall) -> Look {
     let mut look =
         Look { found: Vec::with_capacity(call.partitions.len()), bytes: 0, failed: false };
-    for wanted in &call.partitions {
+    let (late, early) = call.partitions.split_at(call.first());
+    for wanted in early.iter().chain(late) {
         let found = look_at(wanted, call, look.bytes);
         match &found {
             Ok(Found::Slice { slice, .. }) => look.bytes += slice.bytes,
@@ -224,6 +229,12 @@ fn readable_end(view: &View, isolation: IsolationLevel) -> Offset {
     match isolation {
         IsolationLevel::ReadUncommitted => view.offsets.high_watermark(),
         IsolationLevel::ReadCommitted => view.offsets.last_stable(),
+    }
+}
+
+impl FetchCall {
+    fn first(&self) -> usize {
+        self.first.min(self.partitions.len())
     }
 }
 

@@ -15,10 +15,12 @@ mod topics;
 
 use std::sync::Arc;
 
+use thalweg_env::Random;
 use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
 use thalweg_types::{TopicId, Uuid};
 
 use crate::broker::{Broker, TopicRef};
+use fetch::Sessions;
 
 /// The calls this listener serves, each in every version the protocol crate knows.
 const APIS: &[ApiKey] = &[
@@ -47,11 +49,13 @@ const APIS: &[ApiKey] = &[
 pub struct KafkaBackend {
     broker: Arc<Broker>,
     apis: ApiTable,
+    sessions: Sessions,
 }
 
 impl KafkaBackend {
-    pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker, apis: ApiTable::of(APIS) }
+    pub fn new(broker: Arc<Broker>, random: Arc<dyn Random>) -> Self {
+        let sessions = fetch::new_sessions(broker.options().fetch_sessions_max, random);
+        Self { broker, apis: ApiTable::of(APIS), sessions }
     }
 }
 
@@ -64,7 +68,9 @@ impl Backend for KafkaBackend {
         let (broker, version) = (&*self.broker, context.api_version);
         match request {
             Request::Produce(request) => produce::produce(broker, version, request).await,
-            Request::Fetch(request) => fetch::fetch(broker, version, request).await.into(),
+            Request::Fetch(request) => {
+                fetch::fetch(broker, &self.sessions, version, request).await.into()
+            }
             Request::ListOffsets(request) => {
                 list_offsets::list_offsets(broker, version, request).await.into()
             }

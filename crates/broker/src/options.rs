@@ -18,6 +18,8 @@ pub struct BrokerOptions {
     pub auto_create_topics: bool,
     /// Bound of one fetch answer (`fetch.max.bytes`).
     pub fetch_bytes_max: usize,
+    /// Fetch sessions of Kafka consumers kept at a time (`max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: usize,
     /// How long a producer waits for room in the journal before it is refused.
     pub room_patience: Duration,
     pub heartbeat_interval: Duration,
@@ -28,6 +30,8 @@ pub struct BrokerOptions {
 impl BrokerOptions {
     /// Kafka's default of `fetch.max.bytes`.
     pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
+    /// Kafka's default of `max.incremental.fetch.session.cache.slots`.
+    pub const FETCH_SESSIONS_MAX: usize = 1000;
     /// Half of the 30 s a Kafka client waits for an answer by default, so that it still hears the refusal.
     pub const ROOM_PATIENCE: Duration = Duration::from_secs(15);
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,6 +46,7 @@ impl BrokerOptions {
             static_configs: StaticConfigs::default(),
             auto_create_topics: true,
             fetch_bytes_max: Self::FETCH_BYTES_MAX,
+            fetch_sessions_max: Self::FETCH_SESSIONS_MAX,
             room_patience: Self::ROOM_PATIENCE,
             heartbeat_interval: Self::HEARTBEAT_INTERVAL,
             retention_check_interval: Self::RETENTION_CHECK_INTERVAL,

@@ -220,6 +220,14 @@ pub const KEYS: &[Key] = &[
         "Largest answer to one fetch; the first batch is sent even if it is larger.",
     )
     .sets("fetch.max.bytes"),
+    Key::integer(
+        "broker.fetch_sessions_max",
+        1000,
+        0,
+        100_000,
+        "Kafka consumers for which the broker remembers what they read, so that their fetches name only changes.",
+    )
+    .sets("max.incremental.fetch.session.cache.slots"),
     Key::new(
         "broker.kafka.address",
         Kind::Address,

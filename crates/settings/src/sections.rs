@@ -58,6 +58,7 @@ pub struct Broker {
     pub auto_create_topics: bool,
     pub tail_bytes_max: u64,
     pub fetch_bytes_max: usize,
+    pub fetch_sessions_max: usize,
     pub kafka: Kafka,
     pub log: Log,
     pub journal: Journal,

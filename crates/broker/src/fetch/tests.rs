@@ -22,6 +22,7 @@ fn call(partition: &Arc<Partition>, offset: i64) -> FetchCall {
             max_bytes: 1 << 20,
             reader_epoch: LeaderEpoch::NONE,
         }],
+        first: 0,
         min_bytes: 1,
         max_bytes: 1 << 20,
         max_wait: Duration::from_secs(20),
@@ -173,4 +174,30 @@ async fn an_unknown_partition_does_not_keep_the_others_waiting() {
     assert!(answer[0].is_ok());
     assert!(matches!(answer[1], Err(FetchError::Unknown(Unknown::TopicOrPartition))));
     assert_eq!(partition.name().partition, PartitionIndex(0));
+}
+
+#[tokio::test]
+async fn what_is_looked_at_first_gets_the_room_and_answers_keep_the_order_asked() {
+    let bench = Bench::stepped();
+    let partition = bench.leading();
+    produce(&partition, 50);
+    bench.log_dir.step_flush().unwrap();
+    let mut call = FetchCall { max_bytes: 1, ..call(&partition, 0) };
+    for _ in 0..2 {
+        call.partitions.push(FetchPartition {
+            target: Ok(Arc::clone(&partition)),
+            offset: Offset(0),
+            max_bytes: 1 << 20,
+            reader_epoch: LeaderEpoch::NONE,
+        });
+    }
+
+    for first in 0..3 {
+        call.first = first;
+        let answer = fetch(&call).await;
+        let has_records = |one: &Result<Fetched, _>| !one.as_ref().unwrap().batches.is_empty();
+        let with_records: Vec<_> = answer.iter().map(has_records).collect();
+        let expected: Vec<_> = (0..3).map(|place| place == first).collect();
+        assert_eq!(with_records, expected);
+    }
 }

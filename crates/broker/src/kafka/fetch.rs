@@ -1,31 +1,41 @@
-//! Fetch, for consumers. Every answer is a full one: no fetch session is kept, which the session id 0 says (KIP-227).
+//! Fetch, for consumers: in full, or within a session (KIP-227), of which [`Sessions`] tells.
 
-use std::time::Duration;
+mod session;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use thalweg_kafka::messages::fetch::{
-    FetchPartition as WirePartition, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
-};
+use thalweg_env::Random;
+use thalweg_kafka::messages::fetch::{LeaderIdAndEpoch, PartitionData};
 use thalweg_kafka::messages::{FetchRequest, FetchResponse};
 use thalweg_record::Batches;
-use thalweg_types::{
-    CompressionType, ErrorCode, IsolationLevel, LeaderEpoch, Offset, PartitionIndex,
-};
+use thalweg_types::{CompressionType, ErrorCode, IsolationLevel};
 
-use super::topic_ref;
 use crate::broker::Broker;
 use crate::error::{FetchError, NotLeading, Unknown};
-use crate::fetch::{FetchCall, FetchPartition, Fetched};
+use crate::fetch::Fetched;
+use session::Session;
+pub(crate) use sessions::Sessions;
+use sessions::{BYTES_MAX, NEW_SESSION, NO_SESSION, WITHOUT_SESSION};
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
 /// First version whose reader understands zstd (KIP-110).
 const ZSTD_SINCE: i16 = 10;
 
-pub(super) async fn fetch(broker: &Broker, version: i16, request: FetchRequest) -> FetchResponse {
-    if request.session_id != 0 {
-        return refuse_all(ErrorCode::FetchSessionIdNotFound);
-    }
+/// The sessions of a broker that has none yet.
+pub(super) fn new_sessions(slots_max: usize, random: Arc<dyn Random>) -> Sessions {
+    Sessions::new(slots_max, BYTES_MAX, random)
+}
+
+pub(super) async fn fetch(
+    broker: &Broker,
+    sessions: &Sessions,
+    version: i16,
+    request: FetchRequest,
+) -> FetchResponse {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         // Followers do not replicate over this listener; a client that poses as one must not move anything.
         return refuse_all(ErrorCode::ClusterAuthorizationFailed);
@@ -33,43 +43,62 @@ pub(super) async fn fetch(broker: &Broker, version: i16, request: FetchRequest) 
     let Some(isolation) = IsolationLevel::from_wire(request.isolation_level) else {
         return refuse_all(ErrorCode::InvalidRequest);
     };
-
-    let mut partitions = Vec::new();
-    for topic in &request.topics {
-        let target = topic_ref(version >= TOPIC_IDS_SINCE, &topic.topic, topic.topic_id);
-        for wanted in &topic.partitions {
-            partitions.push(FetchPartition {
-                target: broker.partition(&target, PartitionIndex(wanted.partition)),
-                offset: Offset(wanted.fetch_offset),
-                max_bytes: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
-                reader_epoch: LeaderEpoch(wanted.current_leader_epoch),
-            });
-        }
+    match request.session_epoch {
+        NEW_SESSION | WITHOUT_SESSION => full(broker, sessions, version, request, isolation).await,
+        _ => incremental(broker, sessions, version, request, isolation).await,
     }
-    let max_bytes =
-        usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options().fetch_bytes_max);
-    let call = FetchCall {
-        partitions,
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
-        max_bytes,
-        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
-        isolation,
+}
+
+/// Names everything the client reads and is answered with everything. Closes the session it names.
+async fn full(
+    broker: &Broker,
+    sessions: &Sessions,
+    version: i16,
+    request: FetchRequest,
+    isolation: IsolationLevel,
+) -> FetchResponse {
+    if request.session_id != NO_SESSION {
+        sessions.close(request.session_id);
+    }
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let is_new = request.session_epoch == NEW_SESSION;
+    let mut session = Session::new();
+    session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
+    drop(request);
+    session.resolve(|topic, partition| broker.partition(topic, partition));
+    let fetched = broker.fetch(session.call()).await;
+    let responses = session.answer(fetched, version, true);
+    let session_id =
+        if is_new { sessions.keep(session, by_id, Instant::now()) } else { NO_SESSION };
+    FetchResponse { session_id, responses, ..Default::default() }
+}
+
+/// Names what has changed in what the client reads and is answered with what is news.
+async fn incremental(
+    broker: &Broker,
+    sessions: &Sessions,
+    version: i16,
+    request: FetchRequest,
+    isolation: IsolationLevel,
+) -> FetchResponse {
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let lent = sessions.lend(request.session_id, request.session_epoch, by_id, Instant::now());
+    let mut lent = match lent {
+        Ok(lent) => lent,
+        Err(code) => return refuse_all(code),
     };
-
-    let mut fetched = broker.fetch(&call).await.into_iter();
-    let mut responses = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let answer = |wanted: &WirePartition| {
-            let result = fetched.next().expect("a fetch answers every partition asked");
-            partition_data(wanted.partition, result, version)
-        };
-        responses.push(FetchableTopicResponse {
-            partitions: topic.partitions.iter().map(answer).collect(),
-            topic: topic.topic,
-            topic_id: topic.topic_id,
-        });
+    let session = lent.session();
+    session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
+    session.forget(&request.forgotten_topics_data, by_id);
+    drop(request);
+    if session.partition_count() == 0 {
+        lent.close();
+        return FetchResponse::default();
     }
-    FetchResponse { responses, ..Default::default() }
+    session.resolve(|topic, partition| broker.partition(topic, partition));
+    let fetched = broker.fetch(session.call()).await;
+    let responses = session.answer(fetched, version, false);
+    FetchResponse { session_id: lent.id(), responses, ..Default::default() }
 }
 
 fn partition_data(

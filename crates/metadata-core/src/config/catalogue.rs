@@ -167,6 +167,8 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Default of the topic config segment.bytes.";
     "log.segment.delete.delay.ms" Long Some("60000"), Allowed::Range(0, LONG_MAX), [], Dynamic,
         "Default of the topic config file.delete.delay.ms.";
+    "max.incremental.fetch.session.cache.slots" Int Some("1000"), Allowed::Range(0, INT_MAX), [], ReadOnly,
+        "Fetch sessions kept at a time.";
     "message.max.bytes" Int Some("1048588"), Allowed::Range(0, INT_MAX), [], Dynamic,
         "Default of the topic config max.message.bytes.";
     "min.insync.replicas" Int Some("1"), Allowed::Range(1, INT_MAX), [], Dynamic,

@@ -1,6 +1,5 @@
 //! B43-B44: numbers that make no sense in Fetch, ListOffsets, CreateTopics, CreatePartitions and DeleteRecords.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use thalweg_kafka::messages::create_partitions::CreatePartitionsTopic;
@@ -13,16 +12,13 @@ use thalweg_kafka::messages::{
     CreatePartitionsRequest, DeleteRecordsRequest, FetchRequest, ListOffsetsRequest,
 };
 
-use crate::case::{Case, in_words};
-use crate::wire::{Connection, PATIENCE, frame};
+use crate::case::Case;
+use crate::wire::{PATIENCE, frame};
 use crate::witness::VICTIM;
 use crate::words::{
     CREATE_TOPICS, FETCH, LIST_OFFSETS, create_request, created, end_offset_request, fetch_request,
     fetched, listed, new_topic, partitions_created, records_deleted,
 };
-
-/// Fetches that each ask for a session.
-const SESSIONS: usize = 5000;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = fetches();
@@ -106,31 +102,7 @@ fn fetches() -> Vec<Case> {
             RECORDS,
         ),
         fetch("no topics", &|request| request.topics.clear(), "an empty answer"),
-        Case::steps(
-            "B43",
-            format!("Fetch: {SESSIONS} requests for a new session"),
-            sessions,
-            RECORDS,
-        ),
     ]
-}
-
-/// What the last of many answers says; all must be answered.
-fn sessions(address: SocketAddr) -> String {
-    let mut connection = Connection::open(address);
-    let mut request = fetch_request(VICTIM, 0);
-    request.session_epoch = 0;
-    request.topics[0].partitions[0].fetch_offset = 1;
-    request.max_bytes = 0;
-    let request = frame(request, FETCH);
-    let mut last = String::new();
-    for _ in 0..SESSIONS / 50 {
-        connection.send(&request.repeat(50));
-        for _ in 0..50 {
-            last = in_words(connection.receive(PATIENCE), fetched);
-        }
-    }
-    last
 }
 
 fn offsets() -> Vec<Case> {

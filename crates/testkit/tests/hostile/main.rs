@@ -6,6 +6,7 @@ mod calls;
 mod case;
 mod frames;
 mod primitives;
+mod sessions;
 mod wire;
 mod witness;
 mod words;
@@ -162,6 +163,7 @@ fn table() -> Vec<Case> {
     cases.extend(primitives::cases());
     cases.extend(batches::cases());
     cases.extend(calls::cases());
+    cases.extend(sessions::cases());
     // By number, in the order they were written.
     cases.sort_by_key(|case| case.id[1..].parse::<u32>().expect("B and a number"));
     cases

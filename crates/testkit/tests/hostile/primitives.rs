@@ -190,7 +190,13 @@ fn repetitions() -> Vec<Case> {
         .appending(2),
         Case::new("B15", "Produce with a topic twice", frame(twice, PRODUCE), produced, "NONE x 2")
             .appending(2),
-        Case::new("B15", "Fetch with a partition twice", frame(fetch, FETCH), fetched, "NONE x 2"),
+        Case::new(
+            "B15",
+            "Fetch with a partition twice",
+            frame(fetch, FETCH),
+            fetched,
+            "NONE with records",
+        ),
         Case::new(
             "B15",
             "Metadata with a topic twice",

@@ -128,6 +128,7 @@ impl BrokerPort for LocalBroker {
         }
         let broker_call = fetch::FetchCall {
             partitions,
+            first: 0,
             min_bytes: call.min_bytes,
             max_bytes: call.max_bytes.min(self.broker.options().fetch_bytes_max),
             max_wait: call.max_wait,

@@ -270,6 +270,7 @@ fn broker_options(
         static_configs: configs,
         auto_create_topics: broker.auto_create_topics,
         fetch_bytes_max: broker.fetch_bytes_max,
+        fetch_sessions_max: broker.fetch_sessions_max,
         heartbeat_interval: Duration::from_millis(broker.heartbeat_interval_ms),
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
@@ -290,7 +291,8 @@ fn serve_kafka(
         connections_max: kafka.connections_max,
         ..ListenerOptions::new(bound.local_addr())
     };
-    let handle = bound.start(options, Arc::new(KafkaBackend::new(Arc::clone(broker))))?;
+    let backend = KafkaBackend::new(Arc::clone(broker), Arc::clone(&machine.random));
+    let handle = bound.start(options, Arc::new(backend))?;
     let metrics = KafkaMetrics(handle.counters());
     machine.registry.register(|registry| registry.register_collector(Box::new(metrics)));
     Ok(handle)
