@@ -28,7 +28,7 @@ fix: ## Format, and apply the lints' own suggestions.
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
 
-bench: ## Measure produce and fetch against a fresh system, with the CPU it costs.
+bench: ## Measure a fresh system beside Apache Kafka: rates, latency, CPU, memory, ratios.
 	scripts/bench
 
 doc: ## Build the API documentation.

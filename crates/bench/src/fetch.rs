@@ -1,58 +1,74 @@
-//! Fetching: one partition from its beginning to the end it had at the start, one request at a time.
+//! Fetching: partitions from their beginning to the end they had at the start.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use thalweg_record::{BatchError, Batches, DecompressLimits, records, verify_crc};
 
-use crate::Fetch;
-use crate::connection::Connection;
 use crate::error::Error;
-use crate::figures::{Figures, Meter};
-use crate::wire;
+use crate::figures::{Figures, Tally};
+use crate::{Fetch, Protocol, connections, grpc, kafka};
 
 /// Reads everything that is there. With an output, each batch's CRC is checked and each value written; without, batches are counted.
 pub(crate) fn run(arguments: &Fetch) -> Result<Figures, Error> {
     let place = &arguments.place;
-    let mut connection = Connection::open(place.address)?;
-    let earliest = wire::list_earliest(&place.topic, place.partition);
-    let end = connection.end_of(&place.topic, place.partition)?;
-    let mut next = wire::read_offset(connection.call(wire::LIST_OFFSETS, &earliest)?)?;
-    let mut output = match &arguments.output {
-        Some(path) => Some(BufWriter::with_capacity(1 << 20, File::create(path)?)),
-        None => None,
-    };
-    let (mut record_count, mut bytes) = (0, 0);
-    let meter = Meter::start(place.server_pid);
-    while next < end {
-        let body = wire::fetch(&place.topic, place.partition, next, arguments.fetch_bytes);
-        let fetched = wire::read_fetched(connection.call(wire::FETCH, &body)?)?;
-        if fetched.high_watermark < end {
-            return Err(Error::Malformed("the high watermark went back"));
+    connections::run(place.connections, place.server_pid, |index, start| {
+        let mut partitions = place.share(index);
+        if place.connections > place.partitions.unsigned_abs() {
+            // A partition is read by the first connection that has it, so that no byte is counted twice.
+            partitions.retain(|_| index < place.partitions.unsigned_abs());
         }
-        let before = next;
-        for batch in Batches::new(fetched.records) {
+        let mut taker = Taker::new(arguments)?;
+        match place.protocol {
+            Protocol::Kafka => kafka::fetch(arguments, &partitions, &mut taker, start)?,
+            Protocol::Grpc => grpc::fetch(arguments, &partitions, &mut taker, start)?,
+        }
+        taker.finish()
+    })
+}
+
+/// Takes what was fetched.
+pub(crate) struct Taker {
+    output: Option<BufWriter<File>>,
+    tally: Tally,
+}
+
+impl Taker {
+    fn new(arguments: &Fetch) -> Result<Self, Error> {
+        let output = match &arguments.output {
+            Some(path) => Some(BufWriter::with_capacity(1 << 20, File::create(path)?)),
+            None => None,
+        };
+        Ok(Self { output, tally: Tally::default() })
+    }
+
+    /// Takes whole batches, and passes over a last one that is cut. Records before offset `from` are in the first batch but were not
+    /// asked for. Returns the offset behind the last batch taken, or `from` when there was none.
+    pub(crate) fn take(&mut self, fetched: &[u8], from: i64) -> Result<i64, Error> {
+        let mut next = from;
+        for batch in Batches::new(fetched) {
             let (header, batch) = match batch {
                 // The answer's size limit may cut the last batch; it comes again.
                 Err(BatchError::Truncated { .. }) => break,
                 batch => batch?,
             };
-            if let Some(output) = &mut output {
+            if let Some(output) = &mut self.output {
                 verify_crc(batch, &header)?;
                 write_values(batch, next, output)?;
             }
-            record_count += u64::from(header.record_count.unsigned_abs());
-            bytes += batch.len() as u64;
+            self.tally.records += u64::from(header.record_count.unsigned_abs());
+            self.tally.bytes += batch.len() as u64;
             next = header.next_offset().0;
         }
-        if next == before {
-            return Err(Error::Malformed("no whole batch before the end of the partition"));
+        Ok(next)
+    }
+
+    fn finish(self) -> Result<Tally, Error> {
+        if let Some(mut output) = self.output {
+            output.flush()?;
         }
+        Ok(self.tally)
     }
-    if let Some(mut output) = output {
-        output.flush()?;
-    }
-    Ok(meter.end(record_count, bytes))
 }
 
 /// Values of the batch's records from offset `from` on, a newline after each.

@@ -1,139 +1,100 @@
-//! Producing: batches of a file's lines, or one batch sent again and again, with several in flight.
+//! Producing: a file's lines, or one batch sent again and again, with several in flight.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::time::SystemTime;
+use std::io::BufReader;
+use std::time::Instant;
 
-use thalweg_record::{BatchBuilder, BatchHeader};
-use thalweg_types::{CompressionType, Timestamp};
+use bytes::Bytes;
 
-use crate::Produce;
-use crate::connection::Connection;
+use crate::batches::{self, Batch};
 use crate::error::Error;
-use crate::figures::{Figures, Meter};
-use crate::wire;
+use crate::figures::{Figures, Tally};
+use crate::{Produce, Protocol, connections, grpc, kafka};
 
-/// Bytes of a record beside its value, at most: length, timestamp and offset deltas, no key, no headers.
-const RECORD_OVERHEAD_BYTES: usize = 24;
+/// One connection that batches are sent over. Answers come in the order of the batches; one that is a refusal is an error.
+pub(crate) trait Sender {
+    fn send(&mut self, partition: i32, batch: &Bytes) -> Result<(), Error>;
+    fn take_answer(&mut self) -> Result<(), Error>;
+}
 
 /// Sends everything and waits for every answer. A batch that is refused ends the run.
 pub(crate) fn run(arguments: &Produce) -> Result<Figures, Error> {
-    let mut sender = Sender {
-        connection: Connection::open(arguments.place.address)?,
-        arguments,
-        records: 0,
-        bytes: 0,
+    let place = &arguments.place;
+    let generated = match arguments.file {
+        Some(_) => None,
+        None => Some(batches::generated(
+            arguments.compression,
+            arguments.batch_bytes,
+            arguments.record_bytes,
+        )?),
     };
-    sender.connection.end_of(&arguments.place.topic, arguments.place.partition)?;
-    let meter = Meter::start(arguments.place.server_pid);
-    match &arguments.file {
-        Some(path) => {
-            send_lines(&mut sender, BufReader::with_capacity(1 << 20, File::open(path)?))?
+    connections::run(place.connections, place.server_pid, |index, start| {
+        let partitions = place.share(index);
+        let sender: Box<dyn Sender> = match place.protocol {
+            Protocol::Kafka => Box::new(kafka::Producer::open(place, &partitions)?),
+            Protocol::Grpc => Box::new(grpc::Producer::open(place, &partitions)?),
+        };
+        let mut flow = Flow::new(sender, arguments.in_flight as usize);
+        start.go();
+        match &generated {
+            Some(batch) => {
+                let count = (arguments.bytes / u64::from(place.connections))
+                    .div_ceil(batch.bytes.len() as u64);
+                let mut partitions = partitions.iter().cycle();
+                for _ in 0..count {
+                    flow.send(*partitions.next().unwrap_or(&place.partition), batch)?;
+                }
+            }
+            None => {
+                let path = arguments.file.as_ref().ok_or(Error::NothingToSend)?;
+                let lines = BufReader::with_capacity(1 << 20, File::open(path)?);
+                batches::of_lines(lines, arguments.compression, arguments.batch_bytes, |batch| {
+                    flow.send(place.partition, &batch)
+                })?;
+            }
         }
-        None => send_generated(&mut sender)?,
-    }
-    while sender.connection.in_flight() > 0 {
-        sender.take_answer()?;
-    }
-    Ok(meter.end(sender.records, sender.bytes))
+        flow.finish()
+    })
 }
 
-struct Sender<'a> {
-    connection: Connection,
-    arguments: &'a Produce,
-    records: u64,
-    bytes: u64,
+/// Keeps a bounded number of batches in flight, and the time each took.
+struct Flow {
+    sender: Box<dyn Sender>,
+    in_flight_max: usize,
+    in_flight: VecDeque<Instant>,
+    tally: Tally,
 }
 
-impl Sender<'_> {
-    fn send(&mut self, batch: &[u8], records: u64) -> Result<(), Error> {
-        while self.connection.in_flight().unsigned_abs() >= self.arguments.in_flight {
+impl Flow {
+    fn new(sender: Box<dyn Sender>, in_flight_max: usize) -> Self {
+        Self { sender, in_flight_max, in_flight: VecDeque::new(), tally: Tally::default() }
+    }
+
+    fn send(&mut self, partition: i32, batch: &Batch) -> Result<(), Error> {
+        while self.in_flight.len() >= self.in_flight_max {
             self.take_answer()?;
         }
-        let place = &self.arguments.place;
-        let head = wire::produce_head(&place.topic, place.partition, batch.len());
-        self.connection.send(wire::PRODUCE, &head, batch)?;
-        self.records += records;
-        self.bytes += batch.len() as u64;
+        self.in_flight.push_back(Instant::now());
+        self.sender.send(partition, &batch.bytes)?;
+        self.tally.records += batch.records;
+        self.tally.bytes += batch.bytes.len() as u64;
         Ok(())
     }
 
     fn take_answer(&mut self) -> Result<(), Error> {
-        wire::read_produced(self.connection.receive()?).map(|_offset| ())
-    }
-}
-
-fn send_lines(sender: &mut Sender<'_>, mut lines: impl BufRead) -> Result<(), Error> {
-    let compression = sender.arguments.compression;
-    let mut batch = BatchBuilder::new(compression);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        let value = line.strip_suffix(b"\n").unwrap_or(&line);
-        let grown = batch.size_estimate() + value.len() + RECORD_OVERHEAD_BYTES;
-        if !batch.is_empty() && grown > sender.arguments.batch_bytes as usize {
-            send_built(sender, std::mem::replace(&mut batch, BatchBuilder::new(compression)))?;
+        self.sender.take_answer()?;
+        if let Some(sent) = self.in_flight.pop_front() {
+            let took_us = sent.elapsed().as_micros();
+            self.tally.answered_us.push(u32::try_from(took_us).unwrap_or(u32::MAX));
         }
-        batch.push(now(), None, Some(value), &[])?;
-        line.clear();
+        Ok(())
     }
-    if batch.is_empty() { Ok(()) } else { send_built(sender, batch) }
-}
 
-fn send_built(sender: &mut Sender<'_>, batch: BatchBuilder) -> Result<(), Error> {
-    let records = u64::from(batch.record_count().unsigned_abs());
-    sender.send(&batch.finish()?, records)
-}
-
-fn send_generated(sender: &mut Sender<'_>) -> Result<(), Error> {
-    let arguments = sender.arguments;
-    let batch = generated(arguments.compression, arguments.batch_bytes, arguments.record_bytes)?;
-    let records = u64::from(BatchHeader::parse(&batch)?.record_count.unsigned_abs());
-    for _ in 0..arguments.bytes.div_ceil(batch.len() as u64) {
-        sender.send(&batch, records)?;
-    }
-    if sender.bytes == 0 { Err(Error::NothingToSend) } else { Ok(()) }
-}
-
-/// One batch as full as its limit allows, of at least one record. The values do not compress well, as payloads that are worth
-/// measuring do not.
-fn generated(
-    compression: CompressionType,
-    batch_bytes: u32,
-    record_bytes: u32,
-) -> Result<Vec<u8>, Error> {
-    let mut builder = BatchBuilder::new(compression);
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut value = vec![0; record_bytes as usize];
-    loop {
-        for byte in &mut value {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            *byte = state.to_be_bytes()[0];
+    fn finish(mut self) -> Result<Tally, Error> {
+        while !self.in_flight.is_empty() {
+            self.take_answer()?;
         }
-        builder.push(now(), None, Some(&value), &[])?;
-        let grown = builder.size_estimate() + value.len() + RECORD_OVERHEAD_BYTES;
-        if grown > batch_bytes as usize {
-            return Ok(builder.finish()?.to_vec());
-        }
-    }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_generated_batch_fills_its_limit_and_is_valid() {
-        let batch = generated(CompressionType::None, 65_536, 1024).expect("built");
-        let header = BatchHeader::parse(&batch).expect("a batch");
-        thalweg_record::verify_crc(&batch, &header).expect("its CRC is right");
-        assert_eq!(header.size_bytes(), batch.len());
-        assert!(batch.len() <= 65_536 && batch.len() > 65_536 - 1024 - RECORD_OVERHEAD_BYTES);
-        let one = generated(CompressionType::None, 1, 1024).expect("built");
-        assert_eq!(BatchHeader::parse(&one).expect("a batch").record_count, 1);
+        if self.tally.bytes == 0 { Err(Error::NothingToSend) } else { Ok(self.tally) }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Api {
 pub(crate) const PRODUCE: Api = Api { key: 0, version: 3 };
 pub(crate) const FETCH: Api = Api { key: 1, version: 4 };
 pub(crate) const LIST_OFFSETS: Api = Api { key: 2, version: 1 };
+pub(crate) const CREATE_TOPICS: Api = Api { key: 19, version: 2 };
 
 /// Wait this long for the replicas (Produce) or for records (Fetch).
 const TIMEOUT_MS: i32 = 30_000;
@@ -100,6 +101,32 @@ pub(crate) fn read_offset(body: &[u8]) -> Result<i64, Error> {
     fields.i64()
 }
 
+/// One topic with one replica of each partition.
+pub(crate) fn create_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) -> BytesMut {
+    let mut body = BytesMut::new();
+    body.put_i32(1);
+    put_string(&mut body, topic);
+    body.put_i32(partitions);
+    body.put_i16(1); // Replicas of each.
+    body.put_i32(0); // No manual assignment.
+    body.put_i32(i32::try_from(configs.len()).unwrap_or(i32::MAX));
+    for (name, value) in configs {
+        put_string(&mut body, name);
+        put_string(&mut body, value);
+    }
+    body.put_i32(TIMEOUT_MS);
+    body.put_i8(0); // Not only a check.
+    body
+}
+
+/// Whether the one topic was made.
+pub(crate) fn read_created(body: &[u8]) -> Result<(), Error> {
+    let mut fields = Fields(body);
+    fields.i32()?; // Throttle time.
+    fields.topic()?;
+    fields.no_error()
+}
+
 /// One topic with one partition, up to the partition's own fields.
 fn put_partition(body: &mut BytesMut, topic: &str, partition: i32) {
     body.put_i32(1);
@@ -121,15 +148,25 @@ struct Fields<'a>(&'a [u8]);
 impl Fields<'_> {
     /// One topic with one partition, up to the partition's own fields after its error.
     fn partition(&mut self) -> Result<(), Error> {
+        self.topic()?;
+        if self.i32()? != 1 {
+            return Err(Error::Malformed("not one partition"));
+        }
+        self.i32()?;
+        self.no_error()
+    }
+
+    /// One topic, up to the fields after its name.
+    fn topic(&mut self) -> Result<(), Error> {
         if self.i32()? != 1 {
             return Err(Error::Malformed("not one topic"));
         }
         let name_bytes = usize::try_from(self.i16()?).unwrap_or(0);
         self.0 = self.0.get(name_bytes..).ok_or(Error::Malformed("too short"))?;
-        if self.i32()? != 1 {
-            return Err(Error::Malformed("not one partition"));
-        }
-        self.i32()?;
+        Ok(())
+    }
+
+    fn no_error(&mut self) -> Result<(), Error> {
         match self.i16()? {
             0 => Ok(()),
             code => Err(Error::Broker(code)),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use thalweg_types::ErrorCode;
 
+use super::wire::{self, Api, put_string};
 use crate::error::Error;
-use crate::wire::{self, Api, put_string};
 
 /// A broker that is silent for longer is taken to be gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -50,11 +50,6 @@ impl Connection {
                 end => return end,
             }
         }
-    }
-
-    /// Requests sent and not yet answered.
-    pub(crate) fn in_flight(&self) -> i32 {
-        self.sent - self.received
     }
 
     /// Sends a request whose body is `head` and then `records`, without joining them first.

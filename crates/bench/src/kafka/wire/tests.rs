@@ -1,11 +1,13 @@
 //! Requests and answers against another implementation of the protocol, and answers that are damaged.
 
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{
-    FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, ProduceRequest, TopicName,
+    CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, ListOffsetsRequest,
+    ListOffsetsResponse, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -75,6 +77,14 @@ fn requests_are_what_another_implementation_reads() {
     assert_eq!((partition.partition, partition.fetch_offset), (3, 17));
     assert_eq!(partition.partition_max_bytes, 4096);
 
+    let create: CreateTopicsRequest =
+        decoded(&create_topic("orders", 3, &[("flush.messages", "1")]), CREATE_TOPICS);
+    let topic = &create.topics[0];
+    assert_eq!((topic.name.as_str(), topic.num_partitions), ("orders", 3));
+    assert_eq!((topic.replication_factor, create.validate_only), (1, false));
+    assert_eq!(topic.configs[0].name.as_str(), "flush.messages");
+    assert_eq!(topic.configs[0].value.as_deref(), Some("1"));
+
     let list: ListOffsetsRequest = decoded(&list_earliest("orders", 3), LIST_OFFSETS);
     let partition = &list.topics[0].partitions[0];
     assert_eq!((partition.partition_index, partition.timestamp), (3, -2));
@@ -102,4 +112,12 @@ fn answers_that_another_implementation_writes_are_read() {
     let answer = ListOffsetsResponse::default().with_topics(vec![topic]);
     answer.encode(&mut body, LIST_OFFSETS.version).expect("encodes");
     assert_eq!(read_offset(&body).expect("readable"), 41);
+
+    for (code, created) in [(0, true), (36, false)] {
+        let mut body = BytesMut::new();
+        let topic = CreatableTopicResult::default().with_name(name()).with_error_code(code);
+        let answer = CreateTopicsResponse::default().with_topics(vec![topic]);
+        answer.encode(&mut body, CREATE_TOPICS.version).expect("encodes");
+        assert_eq!(read_created(&body).is_ok(), created);
+    }
 }
