@@ -33,8 +33,8 @@ const REGISTRY_HOSTS: &[(&str, &str)] = &[
 /// The one source a locked package may have.
 const PUBLIC_INDEX: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Folders that hold no source: build results and what belongs to git.
-const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "node_modules", "__pycache__"];
+/// What holds no source: build results and what belongs to git, which in a linked worktree is a file.
+const SKIPPED: &[&str] = &["target", ".git", "node_modules", "__pycache__"];
 
 /// Files beyond this size are data, not text that someone wrote.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -62,8 +62,11 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let kind = entry.file_type()?;
-        let is_skipped = SKIPPED_FOLDERS.iter().any(|skipped| entry.file_name() == *skipped);
-        if kind.is_dir() && !is_skipped {
+        let is_skipped = SKIPPED.iter().any(|skipped| entry.file_name() == *skipped);
+        if is_skipped {
+            continue;
+        }
+        if kind.is_dir() {
             list(&entry.path(), files)?;
         } else if kind.is_file() {
             files.push(entry.path());
