@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use thalweg_metadata_core::{Endpoint, NodeRole};
+use thalweg_metadata_core::{ConfigTarget, Endpoint, NodeRole};
 use thalweg_metadata_feed::codec;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_client;
@@ -88,19 +88,11 @@ pub(crate) struct NewPartitions {
 /// Changes of the configs of one owner; they happen all or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alteration {
-    pub(crate) owner: ConfigOwner,
+    pub(crate) owner: ConfigTarget,
     /// By name of config.
     pub(crate) edits: Vec<(String, ConfigEdit)>,
     /// What the edits do not name goes back to its default as well.
     pub(crate) replace: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConfigOwner {
-    Topic(String),
-    Broker(NodeId),
-    /// The default of every broker.
-    Cluster,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,9 +284,9 @@ fn topic_reference(topic: TopicSelector) -> proto::TopicReference {
 fn config_alteration(alteration: Alteration) -> proto::ConfigAlteration {
     use proto::config_target::{Cluster, Target};
     let target = match alteration.owner {
-        ConfigOwner::Topic(name) => Target::Topic(name),
-        ConfigOwner::Broker(id) => Target::Broker(id.0),
-        ConfigOwner::Cluster => Target::Cluster(Cluster {}),
+        ConfigTarget::Topic(name) => Target::Topic(name),
+        ConfigTarget::Broker(id) => Target::Broker(id.0),
+        ConfigTarget::Cluster => Target::Cluster(Cluster {}),
     };
     let changes = alteration.edits.into_iter().map(|(name, edit)| {
         let (edit, value) = match edit {

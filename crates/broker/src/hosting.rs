@@ -270,7 +270,7 @@ fn log_config(config: &TopicConfig, state: &thalweg_metadata_core::Partition) ->
             compact: config.cleanup_compact,
         },
         min_in_sync_replicas: state.min_isr,
-        ..LogConfig::default()
+        producer_id_expiration_ms: config.producer_id_expiration_ms,
     }
 }
 

@@ -17,6 +17,7 @@ mod append;
 #[cfg(test)]
 mod bench;
 pub mod broker;
+mod configs;
 mod controller;
 pub mod error;
 pub mod fetch;
@@ -31,6 +32,7 @@ mod start;
 mod tasks;
 
 pub use broker::{Broker, TopicRef};
+pub use configs::DescribeConfigsError;
 pub use controller::ControllerClient;
 pub use kafka::KafkaBackend;
 pub use log_events::LogEvents;

@@ -19,6 +19,7 @@ use thalweg_types::{BrokerEpoch, ClusterId, LogIndex, NodeId};
 
 use crate::admission::Admission;
 use crate::broker::Broker;
+use crate::configs::own_configs;
 use crate::controller::{ControllerClient, Registered, Registering};
 use crate::hosting::Reconciler;
 use crate::log_events::LogEvents;
@@ -74,10 +75,13 @@ pub struct Parts {
 impl Broker {
     /// Registers and returns when every partition led here is served.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
-        let Parts { options, log_dir, events, feed, controller, metrics, clock } = parts;
+        let Parts { mut options, log_dir, events, feed, controller, metrics, clock } = parts;
         let meta = log_dir.meta();
         let registered = register(&controller, &options, &meta).await?;
         adopt(&log_dir, meta, registered)?;
+        let configs = std::mem::take(&mut options.static_configs);
+        options.static_configs =
+            own_configs(configs, registered.node_id, log_dir.path(), options.rack.as_deref());
 
         let session = Session {
             node_id: registered.node_id,

@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 pub use definition::{Definition, InvalidConfig, Kind, Scope, Synonym};
 pub(crate) use definition::{list_with, list_without};
 pub(crate) use describe::value_on;
-pub use describe::{Entry, Source, SourcedValue, describe_broker, describe_topic};
+pub use describe::{
+    Entry, Source, SourcedValue, describe_all_brokers, describe_broker, describe_topic,
+};
 pub use topic::TopicConfig;
 
 /// Every topic config, in order of name.
@@ -51,15 +53,19 @@ impl StaticConfigs {
     pub fn new<N: AsRef<str>, V: Into<String>>(
         entries: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, InvalidConfig> {
-        let mut configs = Self::default();
-        for (name, value) in entries {
-            let (name, value) = (name.as_ref(), value.into());
-            let definition =
-                broker_config(name).ok_or_else(|| InvalidConfig::unknown("broker", name))?;
-            definition.check(&value)?;
-            configs.0.insert(definition.name, value);
-        }
-        Ok(configs)
+        entries
+            .into_iter()
+            .try_fold(Self::default(), |configs, (name, value)| configs.with(name.as_ref(), value))
+    }
+
+    /// With a value that the process found out by itself, such as its own id.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Result<Self, InvalidConfig> {
+        let definition =
+            broker_config(name).ok_or_else(|| InvalidConfig::unknown("broker", name))?;
+        let value = value.into();
+        definition.check(&value)?;
+        self.0.insert(definition.name, value);
+        Ok(self)
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {

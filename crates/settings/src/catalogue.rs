@@ -259,7 +259,8 @@ pub const KEYS: &[Key] = &[
         64 * KIB,
         GIB,
         "Largest request a client may send.",
-    ),
+    )
+    .sets("socket.request.max.bytes"),
     Key::integer(
         "broker.kafka.in_flight_max",
         16,

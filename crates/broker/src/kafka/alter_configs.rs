@@ -9,11 +9,11 @@ use thalweg_kafka::messages::{
     IncrementalAlterConfigsResponse, alter_configs as whole, incremental_alter_configs as single,
 };
 use thalweg_rpc::Error;
-use thalweg_types::{ErrorCode, NodeId};
+use thalweg_types::ErrorCode;
 
-use super::configs::{BROKER, Refusal, TOPIC};
+use super::configs::{Refusal, target};
 use crate::broker::Broker;
-use crate::controller::{Alteration, ConfigEdit, ConfigOwner};
+use crate::controller::{Alteration, ConfigEdit};
 
 /// Numbers of the operations of IncrementalAlterConfigs (KIP-339).
 const SET: i8 = 0;
@@ -133,24 +133,9 @@ impl Wanted {
         edits: Result<Vec<(String, ConfigEdit)>, Refusal>,
         replace: bool,
     ) -> Self {
-        let alteration = owner(resource_type, &resource_name)
+        let alteration = target(resource_type, &resource_name)
             .and_then(|owner| Ok(Alteration { owner, edits: edits?, replace }));
         Self { resource_type, resource_name, alteration }
-    }
-}
-
-/// An empty broker name stands for the defaults of all brokers.
-fn owner(resource_type: i8, name: &str) -> Result<ConfigOwner, Refusal> {
-    match resource_type {
-        TOPIC => Ok(ConfigOwner::Topic(name.to_owned())),
-        BROKER if name.is_empty() => Ok(ConfigOwner::Cluster),
-        BROKER => name.parse().map(|id| ConfigOwner::Broker(NodeId(id))).map_err(|_| {
-            (ErrorCode::InvalidRequest, format!("{name:?} is not the number of a broker"))
-        }),
-        other => Err((
-            ErrorCode::InvalidRequest,
-            format!("resource type {other} has no configs here; 2 (topic) and 4 (broker) have"),
-        )),
     }
 }
 
@@ -184,6 +169,10 @@ fn told(result: Result<(), Refusal>) -> (i16, Option<KafkaString>) {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_metadata_core::ConfigTarget;
+    use thalweg_types::NodeId;
+
+    use super::super::configs::{BROKER, TOPIC};
     use super::*;
 
     fn resource(
@@ -208,7 +197,7 @@ mod tests {
         let all = [(0, Some("a")), (1, None), (2, Some("b")), (3, Some("c"))];
         let wanted = Wanted::single(resource(TOPIC, "t", &all)).alteration.unwrap();
         let edits: Vec<_> = wanted.edits.into_iter().map(|(_, edit)| edit).collect();
-        assert_eq!(wanted.owner, ConfigOwner::Topic("t".to_owned()));
+        assert_eq!(wanted.owner, ConfigTarget::Topic("t".to_owned()));
         assert!(!wanted.replace);
         let [a, b, c] = ["a", "b", "c"].map(str::to_owned);
         let expected = [
@@ -226,10 +215,10 @@ mod tests {
 
     #[test]
     fn owners_are_topics_brokers_and_all_brokers() {
-        assert_eq!(owner(BROKER, "3").unwrap(), ConfigOwner::Broker(NodeId(3)));
-        assert_eq!(owner(BROKER, "").unwrap(), ConfigOwner::Cluster);
+        assert_eq!(target(BROKER, "3").unwrap(), ConfigTarget::Broker(NodeId(3)));
+        assert_eq!(target(BROKER, "").unwrap(), ConfigTarget::Cluster);
         for (kind, name) in [(BROKER, "three"), (8, "1"), (0, "t"), (32, "group")] {
-            assert_eq!(owner(kind, name).unwrap_err().0, ErrorCode::InvalidRequest, "{kind}");
+            assert_eq!(target(kind, name).unwrap_err().0, ErrorCode::InvalidRequest, "{kind}");
         }
     }
 

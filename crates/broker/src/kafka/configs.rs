@@ -6,8 +6,9 @@ use thalweg_kafka::messages::describe_configs::{
     DescribeConfigsSynonym,
 };
 use thalweg_kafka::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use thalweg_metadata_core::config::{Entry, SourcedValue, describe_broker, describe_topic};
-use thalweg_types::{ErrorCode, NodeId, TopicName};
+use thalweg_metadata_core::ConfigTarget;
+use thalweg_metadata_core::config::{Entry, Source, SourcedValue};
+use thalweg_types::{ErrorCode, NodeId};
 
 use crate::broker::Broker;
 
@@ -43,29 +44,26 @@ pub(super) fn describe_configs(
 }
 
 fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Refusal> {
-    let image = broker.image();
-    let name = resource.resource_name.as_str();
-    let settings = &broker.options().static_configs;
-    match resource.resource_type {
-        TOPIC => match image.topic(name) {
-            Some(topic) => Ok(describe_topic(&image, topic.id, Some(broker.node_id()), settings)),
-            None => Err(match TopicName::new(name) {
-                Ok(_) => (ErrorCode::UnknownTopicOrPartition, format!("no topic {name:?}")),
-                Err(invalid) => (ErrorCode::InvalidTopicException, invalid.to_string()),
-            }),
-        },
-        // An empty name asks for the defaults of all brokers.
-        BROKER if name.is_empty() => Ok(describe_broker(&image, None, settings)),
-        BROKER => match name.parse().map(NodeId) {
-            Ok(id) if id == broker.node_id() => Ok(describe_broker(&image, Some(id), settings)),
-            _ => Err((
-                ErrorCode::InvalidRequest,
-                format!(
-                    "this is broker {}, it does not know the settings of {name:?}",
-                    broker.node_id()
-                ),
-            )),
-        },
+    let target = target(resource.resource_type, &resource.resource_name)?;
+    let mut entries =
+        broker.describe_configs(&target).map_err(|error| (error.code(), error.to_string()))?;
+    if target == ConfigTarget::Cluster {
+        // Kafka's tools take everything that is told of all brokers for set.
+        let is_set = |value: &SourcedValue| value.source == Source::DynamicDefaultBroker;
+        entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
+        entries.iter_mut().for_each(|entry| entry.synonyms.retain(is_set));
+    }
+    Ok(entries)
+}
+
+/// The resource that a request names by a number and a text. An empty broker name stands for the defaults of all brokers.
+pub(super) fn target(resource_type: i8, name: &str) -> Result<ConfigTarget, Refusal> {
+    match resource_type {
+        TOPIC => Ok(ConfigTarget::Topic(name.to_owned())),
+        BROKER if name.is_empty() => Ok(ConfigTarget::Cluster),
+        BROKER => name.parse().map(|id| ConfigTarget::Broker(NodeId(id))).map_err(|_| {
+            (ErrorCode::InvalidRequest, format!("{name:?} is not the number of a broker"))
+        }),
         other => Err((
             ErrorCode::InvalidRequest,
             format!("resource type {other} has no configs here; 2 (topic) and 4 (broker) have"),

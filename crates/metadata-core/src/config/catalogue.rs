@@ -36,7 +36,7 @@ pub(super) const TOPIC: &[Definition] = configs! {
     "compression.gzip.level" Int Some("-1"), Allowed::RangeOr(1, 9, -1), ["compression.gzip.level"], Dynamic,
         "Level used when the broker compresses with gzip; -1 is the codec's default.";
     "compression.lz4.level" Int Some("9"), Allowed::Range(1, 17), ["compression.lz4.level"], Dynamic,
-        "Level used when the broker compresses with lz4.";
+        "Accepted for compatibility: what the broker compresses with lz4 is written at one level.";
     "compression.type" String Some("producer"), Allowed::OneOf(CODECS), ["compression.type"], Dynamic,
         "Codec of stored batches; producer keeps what the producer chose.";
     "compression.zstd.level" Int Some("3"), Allowed::Range(-131_072, 22), ["compression.zstd.level"], Dynamic,
@@ -129,7 +129,7 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Where the broker keeps its logs.";
     "log.flush.interval.messages" Long Some(LONG_MAX_TEXT), Allowed::Range(1, LONG_MAX), [], Dynamic,
         "Default of the topic config flush.messages.";
-    "log.flush.interval.ms" Long None, Allowed::Range(0, LONG_MAX), [], Dynamic,
+    "log.flush.interval.ms" Long None, Allowed::Range(0, LONG_MAX), ["log.flush.interval.ms", "log.flush.scheduler.interval.ms"], Dynamic,
         "Default of the topic config flush.ms.";
     "log.flush.scheduler.interval.ms" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], ReadOnly,
         "Default of the topic config flush.ms when log.flush.interval.ms is not set.";
@@ -153,15 +153,16 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Default of the topic config retention.ms, in hours, when neither log.retention.ms nor log.retention.minutes is set.";
     "log.retention.minutes" Int None, Allowed::Range(-1, INT_MAX), [], ReadOnly,
         "Default of the topic config retention.ms, in minutes, when log.retention.ms is not set.";
-    "log.retention.ms" Long None, Allowed::Range(-1, LONG_MAX), [], Dynamic,
+    "log.retention.ms" Long None, Allowed::RangeOr(1, LONG_MAX, -1),
+        ["log.retention.ms", "log.retention.minutes" * MINUTE_MS, "log.retention.hours" * HOUR_MS], Dynamic,
         "Default of the topic config retention.ms.";
     "log.roll.hours" Int Some("168"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Default of the topic config segment.ms, in hours, when log.roll.ms is not set.";
     "log.roll.jitter.hours" Int Some("0"), Allowed::Range(0, INT_MAX), [], ReadOnly,
         "Default of the topic config segment.jitter.ms, in hours, when log.roll.jitter.ms is not set.";
-    "log.roll.jitter.ms" Long None, Allowed::Range(0, LONG_MAX), [], Dynamic,
+    "log.roll.jitter.ms" Long None, Allowed::Range(0, LONG_MAX), ["log.roll.jitter.ms", "log.roll.jitter.hours" * HOUR_MS], Dynamic,
         "Default of the topic config segment.jitter.ms.";
-    "log.roll.ms" Long None, Allowed::Range(1, LONG_MAX), [], Dynamic,
+    "log.roll.ms" Long None, Allowed::Range(1, LONG_MAX), ["log.roll.ms", "log.roll.hours" * HOUR_MS], Dynamic,
         "Default of the topic config segment.ms.";
     "log.segment.bytes" Int Some("1073741824"), Allowed::Range(1 << 20, INT_MAX), [], Dynamic,
         "Default of the topic config segment.bytes.";
@@ -171,19 +172,19 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Fetch sessions kept at a time.";
     "message.max.bytes" Int Some("1048588"), Allowed::Range(0, INT_MAX), [], Dynamic,
         "Default of the topic config max.message.bytes.";
-    "min.insync.replicas" Int Some("1"), Allowed::Range(1, INT_MAX), [], Dynamic,
+    "min.insync.replicas" Int Some("1"), Allowed::Range(1, INT_MAX), [], AllBrokers,
         "Default of the topic config of the same name.";
     "node.id" Int None, Allowed::Any, [], ReadOnly,
         "The node's id; allocated by the controller, never configured.";
     "num.partitions" Int Some("1"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Partitions of a topic created without a number of them.";
-    "producer.id.expiration.ms" Int Some("86400000"), Allowed::Range(1, INT_MAX), [], ReadOnly,
+    "producer.id.expiration.ms" Int Some("86400000"), Allowed::Range(1, INT_MAX), [], Dynamic,
         "An idempotent producer not heard of for this long is forgotten, in milliseconds.";
     "replica.lag.time.max.ms" Long Some("30000"), Allowed::Range(1, LONG_MAX), [], ReadOnly,
         "A follower that has not caught up for this long leaves the in-sync replicas, in milliseconds.";
     "socket.request.max.bytes" Int Some("104857600"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Largest request, in bytes.";
-    "thalweg.durability" String Some("fsync"), Allowed::OneOf(DURABILITIES), [], Dynamic,
+    "thalweg.durability" String Some("fsync"), Allowed::OneOf(DURABILITIES), [], AllBrokers,
         "Default of the topic config of the same name.";
     "transaction.max.timeout.ms" Int Some("900000"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Longest transaction timeout a producer may ask for, in milliseconds.";

@@ -11,7 +11,8 @@ pub struct Definition {
     /// `None`: not set, another config decides.
     pub default: Option<&'static str>,
     pub allowed: Allowed,
-    /// Broker configs that give a topic config its value, strongest first.
+    /// Broker configs that give a topic config its value, strongest first; of a broker config, itself and those that stand in for it
+    /// while it is not set, or nothing.
     pub synonyms: &'static [Synonym],
     pub scope: Scope,
     pub doc: &'static str,
@@ -42,6 +43,8 @@ pub enum Kind {
 pub enum Scope {
     /// At run time.
     Dynamic,
+    /// At run time, on topics and as the default of all brokers: the controller goes by it, so brokers cannot differ in it.
+    AllBrokers,
     /// In the settings file, at start.
     ReadOnly,
 }
@@ -76,6 +79,10 @@ pub enum InvalidConfig {
     Missing { name: &'static str },
     #[error("config {name} can only be changed in the settings file, at start")]
     ReadOnly { name: &'static str },
+    #[error(
+        "config {name} cannot differ between brokers: set it as the default of all brokers (without a broker's id) or on topics"
+    )]
+    NotPerBroker { name: &'static str },
 }
 
 /// Every node holds every value in memory and in its metadata: the longest that make sense are lists of some thousand partitions.

@@ -63,7 +63,7 @@ pub fn describe_topic(
     topic_configs().iter().map(|definition| resolver.entry(definition)).collect()
 }
 
-/// Every broker config as it holds on `broker`, or the cluster-wide defaults for `None`.
+/// Every broker config as it holds on `broker` (`None`: on a broker without configs of its own).
 pub fn describe_broker(
     image: &Image,
     broker: Option<NodeId>,
@@ -71,6 +71,14 @@ pub fn describe_broker(
 ) -> Vec<Entry> {
     let resolver = Resolver { image, topic: None, broker, settings };
     broker_configs().iter().map(|definition| resolver.entry(definition)).collect()
+}
+
+/// Every broker config that can be set for all brokers, with what is set and what holds where nothing is. What a broker's settings
+/// file says is not known here.
+pub fn describe_all_brokers(image: &Image) -> Vec<Entry> {
+    let mut entries = describe_broker(image, None, &StaticConfigs::default());
+    entries.retain(|entry| !entry.read_only);
+    entries
 }
 
 /// The value of one config as it holds for `resource`, which is of the definition's kind.
@@ -99,11 +107,18 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     fn entry(&self, definition: &'static Definition) -> Entry {
         let synonyms = self.chain(definition);
-        let strongest = synonyms.first();
+        // A broker config that is not set says so, even where another one stands in for it: each is listed for itself.
+        let shown = match self.topic {
+            Some(_) => synonyms.first(),
+            None => synonyms.iter().find(|value| value.name == definition.name),
+        };
         Entry {
             name: definition.name,
-            value: strongest.and_then(|first| first.in_unit_of(definition)),
-            source: strongest.map_or(Source::Default, |first| first.source),
+            value: match shown {
+                Some(value) => value.in_unit_of(definition),
+                None => definition.default.map(str::to_owned),
+            },
+            source: synonyms.first().map_or(Source::Default, |first| first.source),
             synonyms,
             kind: definition.kind,
             read_only: definition.scope == Scope::ReadOnly,
@@ -113,7 +128,10 @@ impl Resolver<'_> {
 
     /// The value that counts, in the config's own unit.
     pub(super) fn value(&self, definition: &'static Definition) -> Option<String> {
-        self.chain(definition).first().and_then(|first| first.in_unit_of(definition))
+        match self.chain(definition).first() {
+            Some(first) => first.in_unit_of(definition),
+            None => definition.default.map(str::to_owned),
+        }
     }
 
     fn chain(&self, definition: &'static Definition) -> Vec<SourcedValue> {
@@ -131,10 +149,13 @@ impl Resolver<'_> {
                 push(definition.name, value, Source::Topic);
                 definition.synonyms
             }
-            None => &own,
+            None if definition.synonyms.is_empty() => &own,
+            None => definition.synonyms,
         };
         for Synonym { name, .. } in names {
-            let on_broker = self.broker.map(ConfigResource::Broker);
+            let per_broker =
+                broker_config(name).is_some_and(|broker| broker.scope == Scope::Dynamic);
+            let on_broker = self.broker.filter(|_| per_broker).map(ConfigResource::Broker);
             let value = on_broker.and_then(|resource| self.image.config(&resource, name));
             push(name, value, Source::DynamicBroker);
         }
@@ -145,14 +166,9 @@ impl Resolver<'_> {
         for Synonym { name, .. } in names {
             push(name, self.settings.get(name), Source::StaticBroker);
         }
-        match names {
-            [] => push(definition.name, definition.default, Source::Default),
-            _ => {
-                for Synonym { name, .. } in names {
-                    let default = broker_config(name).and_then(|broker| broker.default);
-                    push(name, default, Source::Default);
-                }
-            }
+        for Synonym { name, .. } in names {
+            let default = broker_config(name).and_then(|broker| broker.default);
+            push(name, default, Source::Default);
         }
         chain
     }

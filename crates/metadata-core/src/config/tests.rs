@@ -1,6 +1,6 @@
 //! The catalogue against itself, and values at the edges of their ranges.
 
-use thalweg_types::{ClusterId, Durability, TopicId, TopicName, Uuid};
+use thalweg_types::{ClusterId, CompressionType, Durability, NodeId, TopicId, TopicName, Uuid};
 
 use super::*;
 use crate::{ConfigResource, Image, Position, Record};
@@ -22,6 +22,10 @@ fn image_with(configs: &[(ConfigResource, &str, &str)]) -> Image {
 
 #[test]
 fn the_catalogue_is_in_order_of_name_and_every_default_is_valid() {
+    for definition in broker_configs() {
+        let own = definition.synonyms.first().is_none_or(|first| first.name == definition.name);
+        assert!(own, "{} comes first among its own stand-ins", definition.name);
+    }
     for table in [topic_configs(), broker_configs()] {
         assert!(table.windows(2).all(|pair| pair[0].name < pair[1].name));
         for definition in table {
@@ -122,6 +126,75 @@ fn a_broker_is_described_with_all_of_its_configs() {
     let entry = entries.iter().find(|entry| entry.name == "num.partitions").unwrap();
     assert_eq!((entry.value.as_deref(), entry.source), (Some("3"), Source::StaticBroker));
     assert!(entry.read_only);
+}
+
+#[test]
+fn a_broker_config_that_another_one_stands_in_for_is_shown_unset_with_both() {
+    let settings = StaticConfigs::new([("log.retention.hours", "2")]).unwrap();
+    let entry = |image: &Image| {
+        let entries = describe_broker(image, None, &settings);
+        entries.into_iter().find(|entry| entry.name == "log.retention.ms").unwrap()
+    };
+    let unset = entry(&Image::default());
+    assert_eq!((unset.value, unset.source), (None, Source::StaticBroker));
+    let set = entry(&image_with(&[(ConfigResource::Cluster, "log.retention.ms", "5")]));
+    assert_eq!((set.value.as_deref(), set.source), (Some("5"), Source::DynamicDefaultBroker));
+    let names: Vec<_> = set.synonyms.iter().map(|value| value.name).collect();
+    assert_eq!(names, ["log.retention.ms", "log.retention.hours", "log.retention.hours"]);
+}
+
+#[test]
+fn the_defaults_of_all_brokers_are_told_with_what_can_be_set() {
+    let image = image_with(&[
+        (ConfigResource::Cluster, "message.max.bytes", "9"),
+        (ConfigResource::Broker(NodeId(1)), "log.segment.bytes", "2000000"),
+    ]);
+    let entries = describe_all_brokers(&image);
+    assert!(
+        entries.iter().all(|entry| broker_config(entry.name).unwrap().scope != Scope::ReadOnly)
+    );
+    let set: Vec<_> = entries.iter().filter(|entry| entry.source != Source::Default).collect();
+    assert_eq!(set.len(), 1, "{set:?}");
+    assert_eq!((set[0].name, set[0].value.as_deref()), ("message.max.bytes", Some("9")));
+}
+
+#[test]
+fn one_brokers_config_is_stronger_than_that_of_all_and_concerns_that_broker_only() {
+    let settings = StaticConfigs::new([("message.max.bytes", "7")]).unwrap();
+    let image = image_with(&[
+        (ConfigResource::Cluster, "message.max.bytes", "8"),
+        (ConfigResource::Broker(NodeId(1)), "message.max.bytes", "9"),
+        (ConfigResource::Broker(NodeId(1)), "producer.id.expiration.ms", "11"),
+    ]);
+    let on = |broker| TopicConfig::resolve(&image, TOPIC, Some(NodeId(broker)), &settings);
+    assert_eq!((on(1).max_message_bytes, on(1).producer_id_expiration_ms), (9, 11));
+    assert_eq!((on(2).max_message_bytes, on(2).producer_id_expiration_ms), (8, 86_400_000));
+    let before = TopicConfig::resolve(&image_with(&[]), TOPIC, Some(NodeId(1)), &settings);
+    assert_eq!(before.max_message_bytes, 7);
+}
+
+#[test]
+fn what_the_controller_goes_by_is_the_same_on_every_broker() {
+    // Such an entry cannot be written any more; an older version may have.
+    let image = image_with(&[(ConfigResource::Broker(NodeId(1)), "min.insync.replicas", "2")]);
+    let config = TopicConfig::resolve(&image, TOPIC, Some(NodeId(1)), &StaticConfigs::default());
+    assert_eq!(config.min_in_sync_replicas, 1);
+}
+
+#[test]
+fn the_level_is_that_of_the_codec() {
+    let level = |codec: &str, more: &[(ConfigResource, &str, &str)]| {
+        let codec = (ConfigResource::Topic(TOPIC), "compression.type", codec);
+        let image = image_with(&[&[codec], more].concat());
+        let config = TopicConfig::resolve(&image, TOPIC, None, &StaticConfigs::default());
+        (config.compression_type, config.compression_level)
+    };
+    let five = [(ConfigResource::Cluster, "compression.gzip.level", "5")];
+    assert_eq!(level("gzip", &[]), (Some(CompressionType::Gzip), None));
+    assert_eq!(level("gzip", &five), (Some(CompressionType::Gzip), Some(5)));
+    assert_eq!(level("zstd", &five), (Some(CompressionType::Zstd), Some(3)));
+    assert_eq!(level("uncompressed", &[]), (Some(CompressionType::None), None));
+    assert_eq!(level("producer", &[]), (None, None));
 }
 
 #[test]

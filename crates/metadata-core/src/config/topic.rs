@@ -4,7 +4,7 @@ use thalweg_types::{CompressionType, Durability, NodeId, TimestampType, TopicId}
 
 use super::definition::{boolean, list};
 use super::describe::Resolver;
-use super::{StaticConfigs, topic_config};
+use super::{StaticConfigs, broker_config, topic_config};
 use crate::image::Image;
 
 /// What a topic's configs amount to, topic overrides and defaults taken together. "Unlimited", which Kafka writes as -1, is `None`.
@@ -16,6 +16,8 @@ pub struct TopicConfig {
     pub cleanup_compact: bool,
     /// `compression.type`; `None` keeps what the producer chose.
     pub compression_type: Option<CompressionType>,
+    /// The level for `compression_type`; `None` is the codec's default, or there is no level.
+    pub compression_level: Option<i32>,
     pub delete_retention_ms: i64,
     pub durability: Durability,
     pub file_delete_delay_ms: i64,
@@ -27,6 +29,8 @@ pub struct TopicConfig {
     /// As configured; what binds is [`crate::Partition::min_isr`].
     pub min_in_sync_replicas: u32,
     pub preallocate: bool,
+    /// `producer.id.expiration.ms` of the broker: no topic config, but its logs go by it.
+    pub producer_id_expiration_ms: i64,
     pub retention_bytes: Option<u64>,
     pub retention_ms: Option<i64>,
     pub segment_bytes: u64,
@@ -47,11 +51,14 @@ impl TopicConfig {
         settings: &StaticConfigs,
     ) -> Self {
         let values = Values(Resolver { image, topic: Some(topic), broker, settings });
+        let of_broker = Values(Resolver { image, topic: None, broker, settings });
         let policy = values.text("cleanup.policy");
+        let compression_type = values.text("compression.type").parse().ok();
         Self {
             cleanup_delete: list(&policy).any(|item| item == "delete"),
             cleanup_compact: list(&policy).any(|item| item == "compact"),
-            compression_type: values.text("compression.type").parse().ok(),
+            compression_type,
+            compression_level: values.compression_level(compression_type),
             delete_retention_ms: values.number("delete.retention.ms"),
             durability: values.text("thalweg.durability").parse().unwrap_or_default(),
             file_delete_delay_ms: values.number("file.delete.delay.ms"),
@@ -65,6 +72,7 @@ impl TopicConfig {
             min_compaction_lag_ms: values.number("min.compaction.lag.ms"),
             min_in_sync_replicas: values.number("min.insync.replicas").try_into().unwrap_or(1),
             preallocate: boolean(&values.text("preallocate")).unwrap_or(false),
+            producer_id_expiration_ms: of_broker.number("producer.id.expiration.ms"),
             retention_bytes: values.size("retention.bytes"),
             retention_ms: Some(values.number("retention.ms")).filter(|ms| *ms >= 0),
             segment_bytes: values.size("segment.bytes").unwrap_or(1 << 30),
@@ -84,7 +92,11 @@ struct Values<'a>(Resolver<'a>);
 
 impl Values<'_> {
     fn text(&self, name: &'static str) -> String {
-        let definition = topic_config(name).expect("only configs of the catalogue are resolved");
+        let definition = match self.0.topic {
+            Some(_) => topic_config(name),
+            None => broker_config(name),
+        }
+        .expect("only configs of the catalogue are resolved");
         let default = || definition.default.unwrap_or_default().to_owned();
         self.0
             .value(definition)
@@ -94,6 +106,18 @@ impl Values<'_> {
 
     fn number(&self, name: &'static str) -> i64 {
         self.text(name).trim().parse().expect("checked values of numeric configs are numbers")
+    }
+
+    /// gzip's -1 stands for the codec's own default; snappy has no levels and lz4 is written at one level only.
+    fn compression_level(&self, codec: Option<CompressionType>) -> Option<i32> {
+        let level = match codec? {
+            CompressionType::Gzip => self.number("compression.gzip.level"),
+            CompressionType::Zstd => self.number("compression.zstd.level"),
+            CompressionType::None | CompressionType::Snappy | CompressionType::Lz4 => return None,
+        };
+        i32::try_from(level)
+            .ok()
+            .filter(|level| codec != Some(CompressionType::Gzip) || *level >= 0)
     }
 
     /// `None` when negative.

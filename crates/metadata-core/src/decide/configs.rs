@@ -107,7 +107,7 @@ impl Image {
             if !names.insert(name) {
                 return Err(Error::DuplicateConfig(name.to_owned()));
             }
-            let definition = definition_for(&resource, name)?;
+            let definition = definition_for(&resource, change)?;
             let name = name.to_owned();
             match self.changed_value(change, &resource, definition, policy)? {
                 Some(value) => {
@@ -237,18 +237,23 @@ fn repeated_targets(request: &AlterConfigs) -> BTreeSet<&ConfigTarget> {
     targets.filter(|target| !seen.insert(*target)).collect()
 }
 
-fn definition_for(resource: &ConfigResource, name: &str) -> ItemResult<&'static Definition> {
-    match resource {
-        ConfigResource::Topic(_) => {
-            Ok(config::topic_config(name).ok_or_else(|| InvalidConfig::unknown("topic", name))?)
+fn definition_for(
+    resource: &ConfigResource,
+    change: &ConfigChange,
+) -> ItemResult<&'static Definition> {
+    let name = change.name();
+    if let ConfigResource::Topic(_) = resource {
+        return Ok(config::topic_config(name).ok_or_else(|| InvalidConfig::unknown("topic", name))?);
+    }
+    let definition =
+        config::broker_config(name).ok_or_else(|| InvalidConfig::unknown("broker", name))?;
+    let name = definition.name;
+    let goes_back = matches!(change, ConfigChange::Delete { .. });
+    match (definition.scope, resource) {
+        (Scope::ReadOnly, _) => Err(InvalidConfig::ReadOnly { name }.into()),
+        (Scope::AllBrokers, ConfigResource::Broker(_)) if !goes_back => {
+            Err(InvalidConfig::NotPerBroker { name }.into())
         }
-        ConfigResource::Cluster | ConfigResource::Broker(_) => {
-            let definition = config::broker_config(name)
-                .ok_or_else(|| InvalidConfig::unknown("broker", name))?;
-            match definition.scope {
-                Scope::Dynamic => Ok(definition),
-                Scope::ReadOnly => Err(InvalidConfig::ReadOnly { name: definition.name }.into()),
-            }
-        }
+        _ => Ok(definition),
     }
 }

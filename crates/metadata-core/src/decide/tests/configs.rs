@@ -199,3 +199,42 @@ fn other_settings_at_a_start_reach_the_partitions() {
     let again = cluster.image.decide_activate(ClusterId(uuid(9)), &cluster.policy);
     assert!(again.records.is_empty());
 }
+
+#[test]
+fn what_the_controller_goes_by_cannot_differ_between_brokers() {
+    let mut cluster = Cluster::of_brokers(1);
+    let on_one = ConfigTarget::Broker(NodeId(1));
+    let mut code = |target: &ConfigTarget, value| {
+        let answer = cluster.alter(&alter(target.clone(), &[("min.insync.replicas", value)]));
+        answer[0].as_ref().err().map(|error| (error.code(), error.to_string()))
+    };
+    let (refused, why) = code(&on_one, Some("2")).unwrap();
+    assert_eq!(refused, ErrorCode::InvalidConfig);
+    assert!(why.contains("min.insync.replicas") && why.contains("all brokers"), "{why}");
+    assert_eq!(code(&on_one, None), None, "what an older version left there can go");
+    assert_eq!(code(&ConfigTarget::Cluster, Some("2")), None);
+}
+
+#[test]
+fn one_topics_configs_move_that_topics_partitions_only() {
+    let mut cluster = Cluster::of_brokers(2);
+    let id = cluster.create_on("t", &[1, 2], &[]);
+    // Behind the configs on purpose: nobody but an alteration of its own may look at it.
+    let other = cluster.create_on("other", &[1, 2], &[]);
+    let resource = ConfigResource::Topic(other);
+    let (name, value) = ("min.insync.replicas".to_owned(), "2".to_owned());
+    cluster.commit(&[Record::ConfigSet { resource, name, value }]);
+    let request = alter(topic("t"), &[("min.insync.replicas", Some("2"))]);
+    let decision = cluster.image.decide_alter_configs(&request, &cluster.policy);
+    let moved: Vec<_> = decision
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            Record::PartitionChanged { topic_id, .. } => Some(*topic_id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(moved, [id]);
+    let all = alter(ConfigTarget::Cluster, &[("min.insync.replicas", Some("2"))]);
+    assert!(cluster.image.decide_alter_configs(&all, &cluster.policy).records.len() > 1);
+}
