@@ -19,9 +19,11 @@ use crate::log::{Log, LogParts, checkpoint_of};
 
 mod recovery;
 mod shared;
+mod space;
 mod work;
 
 pub(crate) use shared::Shared;
+pub use space::{DiskSpace, Reserve};
 
 /// How to open a log dir.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct LogDirOptions {
     /// Segment files open at a time, besides those that readers keep from deletion. One that is written past the page cache takes two
     /// descriptors. Default 256: at worst half of the 1024 that a process may usually have.
     pub segment_files_max: usize,
+    /// What is left free of the file system. Default: automatic, with two segments of a GiB and the journal as the least.
+    pub reserve: Reserve,
     /// Whether the dir flushes and writes behind by itself; tests may rather call the steps.
     pub threads: bool,
 }
@@ -53,6 +57,9 @@ pub trait LogObserver: std::fmt::Debug + Send + Sync + 'static {
 
     /// The dir failed. Called once; nothing is flushed any more.
     fn failed(&self, error: &DirFailed);
+
+    /// The disk has less left than the reserve, or more again. Called at each change.
+    fn disk_space_changed(&self, _is_low: bool) {}
 
     /// There is room again after [`LogDir::room`] said no or an append was throttled.
     fn room_available(&self) {}
@@ -122,6 +129,7 @@ impl LogDirOptions {
             journal_bytes_max: 512 << 20,
             tail_bytes_max: 256 << 20,
             segment_files_max: 256,
+            reserve: Reserve::Automatic { bytes_min: (2 << 30) + (512 << 20) },
             threads: true,
         }
     }
@@ -251,12 +259,19 @@ impl LogDir {
         let folder = shared.path.join(name.to_string());
         let created_position = shared.journal().position();
         let metadata = layout::partition_metadata(topic_id, created_position);
-        create_folder(&*shared.fs, &shared.path, &folder, &metadata).map_err(
-            |source| match source.kind() {
-                io::ErrorKind::AlreadyExists => StorageError::FolderTaken(name.clone()),
-                _ => StorageError::Io { path: folder.clone(), operation: "create a log", source },
-            },
-        )?;
+        let making = layout::unserved_folder(&name, topic_id, layout::NEW_FOLDER_SUFFIX);
+        let making = shared.path.join(making);
+        create_folder(&*shared.fs, &making, &folder, &metadata).map_err(|source| {
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                return StorageError::FolderTaken(name.clone());
+            }
+            // What stays of it would be in the way of the next attempt; if it cannot go either, that one will say so.
+            let _ = fs::remove_dir_all(&*shared.fs, &making);
+            if fs::is_out_of_space(&source) {
+                return StorageError::NoSpace;
+            }
+            StorageError::Io { path: folder.clone(), operation: "create a log", source }
+        })?;
         let core = PartitionLog::new(config, recovery::jitter_seed(id), shared.clock.now());
         let checkpoint = checkpoint_of(id, &core, created_position, ProducersAt::Empty);
         let parts = LogParts {
@@ -303,7 +318,7 @@ impl LogDir {
         log.delete()?;
         shared.doomed.lock().retain(|(doomed, _)| doomed != id);
         inner.logs.write().remove(id);
-        let retired = layout::retired_folder(log.topic_partition(), id.topic_id, suffix);
+        let retired = layout::unserved_folder(log.topic_partition(), id.topic_id, suffix);
         let target = shared.path.join(retired);
         let renamed =
             shared.fs.rename(log.folder(), &target).and_then(|()| shared.fs.sync_dir(&shared.path));
@@ -318,6 +333,11 @@ impl LogDir {
     /// Whether appends find room now. When not, [`LogObserver::room_available`] will be called.
     pub fn room(&self) -> bool {
         self.inner.shared.room()
+    }
+
+    /// The room on the disk as last measured, at most a second ago or so.
+    pub fn disk_space(&self) -> DiskSpace {
+        self.inner.shared.room.space()
     }
 
     /// The failure that ended this dir's service, if it has.
@@ -352,14 +372,22 @@ impl LogDir {
     }
 }
 
-/// Makes a partition's folder with its `partition.metadata`, durably.
-fn create_folder(fs: &dyn Fs, parent: &Path, folder: &Path, metadata: &str) -> io::Result<()> {
-    fs.create_dir(folder)?;
-    let file = fs.open(&folder.join(layout::PARTITION_METADATA), OpenMode::CreateOrTruncate)?;
+/// Makes a partition's folder with its `partition.metadata`, durably. It gets its name when it is whole: one that has a name and no
+/// sound metadata was damaged, not cut short.
+fn create_folder(fs: &dyn Fs, making: &Path, folder: &Path, metadata: &str) -> io::Result<()> {
+    if fs.kind(folder)?.is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    if fs.kind(making)?.is_some() {
+        fs::remove_dir_all(fs, making)?;
+    }
+    fs.create_dir(making)?;
+    let file = fs.open(&making.join(layout::PARTITION_METADATA), OpenMode::CreateOrTruncate)?;
     file.write_all_at(metadata.as_bytes(), 0)?;
     file.sync_all()?;
-    fs.sync_dir(folder)?;
-    fs.sync_dir(parent)
+    fs.sync_dir(making)?;
+    fs.rename(making, folder)?;
+    fs.sync_dir(folder.parent().unwrap_or(folder))
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ pub enum AppendError {
     /// [`LogObserver::room_available`](crate::LogObserver::room_available) says so.
     #[error("no room until earlier batches are written to their segments")]
     Throttled,
+    /// The disk has less left than the reserve, or nothing at all. Definite; try again when space was freed.
+    #[error(
+        "the disk is full: {available_bytes} bytes are left, and {reserve_bytes} are kept in reserve"
+    )]
+    NoSpace { available_bytes: u64, reserve_bytes: u64 },
     /// The batch does not fit into one journal file. Definite.
     #[error("a batch of {size_bytes} bytes does not fit into a journal file")]
     TooLarge { size_bytes: usize },
@@ -78,6 +83,9 @@ pub enum StorageError {
     Truncate(#[from] core::TruncateError),
     #[error("no room until earlier batches are written to their segments")]
     Throttled,
+    /// Definite; works again when space was freed.
+    #[error("the disk is full")]
+    NoSpace,
     /// The attempt failed, and may be repeated; nothing acknowledged is at stake.
     #[error("{path}: {operation}: {source}")]
     Io { path: PathBuf, operation: &'static str, source: io::Error },
@@ -93,7 +101,9 @@ impl AppendError {
             Self::Refused(error) => error.code(),
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Deleted => ErrorCode::UnknownTopicOrPartition,
-            Self::Throttled | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            Self::Throttled | Self::NoSpace { .. } | Self::Failed(_) => {
+                ErrorCode::KafkaStorageError
+            }
         }
     }
 
@@ -101,9 +111,11 @@ impl AppendError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Failed(_) => Outcome::Unknown,
-            Self::Refused(_) | Self::Throttled | Self::TooLarge { .. } | Self::Deleted => {
-                Outcome::NotApplied
-            }
+            Self::Refused(_)
+            | Self::Throttled
+            | Self::NoSpace { .. }
+            | Self::TooLarge { .. }
+            | Self::Deleted => Outcome::NotApplied,
         }
     }
 }
@@ -125,7 +137,9 @@ impl StorageError {
             Self::LogStart(error) => error.code(),
             Self::Truncate(_) => ErrorCode::OffsetOutOfRange,
             Self::Read(error) => error.code(),
-            Self::Throttled | Self::Io { .. } | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            Self::Throttled | Self::NoSpace | Self::Io { .. } | Self::Failed(_) => {
+                ErrorCode::KafkaStorageError
+            }
         }
     }
 }

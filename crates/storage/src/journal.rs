@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use thalweg_env::fs::{File, Fs, OpenMode};
+use thalweg_env::fs::{File, Fs, OpenMode, is_out_of_space};
 use thalweg_types::{Offset, TopicIdPartition};
 
 use crate::frame;
@@ -44,6 +44,12 @@ const FIRST_FILE_BYTES: u64 = 2 << 20;
 const FILE_HEADER_BYTES: u64 = 4096;
 const HEADER_COPY_BYTES: usize = FILE_HEADER_BYTES as usize / 2;
 
+/// What batches leave free of each file: room for hundreds of small frames.
+const KEPT_BYTES: u64 = 64 << 10;
+
+/// How a failed append is called, after which the stream ends where it did before.
+pub(crate) const WRITE_OPERATION: &str = "write to the journal";
+
 /// How much is written at a time when a file is prepared.
 const PREWRITE_BYTES: usize = 1 << 20;
 
@@ -52,6 +58,13 @@ pub(crate) struct JournalLimits {
     pub(crate) file_bytes: u64,
     /// Sum of all files.
     pub(crate) bytes_max: u64,
+}
+
+impl JournalLimits {
+    /// The end of every file that batches leave free.
+    fn kept_bytes(self) -> u64 {
+        KEPT_BYTES.min(self.file_bytes / 32)
+    }
 }
 
 #[derive(Debug)]
@@ -231,13 +244,15 @@ impl Journal {
         let payload = entry.encode_payload();
         let attachment = entry.attachment();
         let bytes = frame::frame_bytes(payload.len(), attachment.len());
-        if bytes + FILE_HEADER_BYTES > self.limits.file_bytes {
+        // Batches leave room for frames about deletions, which are what makes space when there is none.
+        let kept = if attachment.is_empty() { 0 } else { self.limits.kept_bytes() };
+        if bytes + kept + FILE_HEADER_BYTES > self.limits.file_bytes {
             return Err(JournalError::TooLarge);
         }
         let mut inner = self.inner.lock();
-        let switched = inner.active_left() < bytes;
+        let switched = inner.active_left() < bytes + kept;
         if switched {
-            self.switch_file(&mut inner, bytes)?;
+            self.switch_file(&mut inner, bytes + kept)?;
         }
         let position = inner.position;
         let header = frame::Header::new(
@@ -257,7 +272,7 @@ impl Journal {
         ];
         let file = &inner.active.slot.file;
         file.write_all_vectored_at(&mut slices, position - inner.active.base_position)
-            .map_err(|error| JournalError::Io("write to the journal", error))?;
+            .map_err(|error| JournalError::Io(WRITE_OPERATION, error))?;
         inner.position += bytes;
         inner.gather(entry.id, covers, awaited);
         Ok(Written { position, end_position: position + bytes, switched })
@@ -443,9 +458,16 @@ impl Journal {
     /// The small first file, brought to full size while nobody waits for it.
     fn grown(&self, mut slot: FileSlot) -> io::Result<FileSlot> {
         if slot.bytes < self.limits.file_bytes {
-            slot.file.allocate(self.limits.file_bytes)?;
-            fill(&*slot.file, slot.bytes, self.limits.file_bytes)?;
-            slot.bytes = self.limits.file_bytes;
+            let grown = slot
+                .file
+                .allocate(self.limits.file_bytes)
+                .and_then(|()| fill(&*slot.file, slot.bytes, self.limits.file_bytes));
+            match grown {
+                Ok(()) => slot.bytes = self.limits.file_bytes,
+                // It is as good as before.
+                Err(error) if is_out_of_space(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(slot)
     }

@@ -10,6 +10,7 @@
 //!     partition.metadata             topic id, in Kafka's format
 //!     leader-epoch-checkpoint        epochs, in Kafka's format
 //!     00000000000000000000.log       segment, named by its base offset; .index .timeindex .snapshot beside it
+//!   <topic>-<partition>.<topic id>-new/        a partition in the making; gets its name when it is whole
 //!   <topic>-<partition>.<topic id>-delete/     a deleted partition, on its way out
 //!   <topic>-<partition>.<topic id>-stray/      a partition that the cluster does not know, for an operator to look at
 //! ```
@@ -28,6 +29,7 @@ pub(crate) const CLEAN_SHUTDOWN: &str = "clean-shutdown";
 pub(crate) const JOURNAL_DIR: &str = "journal";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+pub(crate) const NEW_FOLDER_SUFFIX: &str = "-new";
 pub(crate) const DELETED_FOLDER_SUFFIX: &str = "-delete";
 pub(crate) const STRAY_FOLDER_SUFFIX: &str = "-stray";
 /// Appended to the names of files on their way out.
@@ -111,8 +113,8 @@ pub(crate) fn parse_folder(name: &str) -> Option<TopicPartition> {
     Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition })
 }
 
-/// The name the folder of a partition gets that is served no more; `suffix` says why.
-pub(crate) fn retired_folder(name: &TopicPartition, id: TopicId, suffix: &str) -> String {
+/// The name the folder of a partition has that is not served yet or not any more; `suffix` says why.
+pub(crate) fn unserved_folder(name: &TopicPartition, id: TopicId, suffix: &str) -> String {
     let suffix = format!(".{id}{suffix}");
     let mut folder = name.to_string();
     // File names are limited to 255 bytes; the id alone keeps the name unique.
@@ -120,21 +122,29 @@ pub(crate) fn retired_folder(name: &TopicPartition, id: TopicId, suffix: &str) -
     folder + &suffix
 }
 
-/// Kafka's two lines, and a third that its tools do not look at: the journal position at which the folder was made. What the journal or
-/// a checkpoint says about this partition below that was about an earlier folder.
+/// Kafka's two lines, and two that its tools do not look at: the journal position at which the folder was made, and a checksum of all
+/// before. What the journal or a checkpoint says about this partition below that position was about an earlier folder.
 pub(crate) fn partition_metadata(id: TopicId, created_position: u64) -> String {
-    format!("version: 0\ntopic_id: {id}\ncreated_position: {created_position}\n")
+    let mut text = format!("version: 0\ntopic_id: {id}\ncreated_position: {created_position}\n");
+    let checksum = crc_fast::crc32_iscsi(text.as_bytes());
+    let _ = writeln!(text, "checksum: {checksum:08x}");
+    text
 }
 
-/// The topic id and the position of creation. A file without the third line, line end included, was not written to its end.
+/// The topic id and the position of creation; `None` for anything but exactly what was written.
 pub(crate) fn parse_partition_metadata(text: &str) -> Option<(TopicId, u64)> {
-    let mut lines = text.strip_suffix('\n')?.lines();
+    let (id, created_position) = read_partition_metadata(text)?;
+    (partition_metadata(id, created_position) == text).then_some((id, created_position))
+}
+
+fn read_partition_metadata(text: &str) -> Option<(TopicId, u64)> {
+    let mut lines = text.lines();
     if lines.next()?.trim() != "version: 0" {
         return None;
     }
     let id: TopicId = lines.next()?.strip_prefix("topic_id:")?.trim().parse().ok()?;
     let created_position = lines.next()?.strip_prefix("created_position:")?.trim().parse().ok()?;
-    (!id.is_zero() && lines.next().is_none()).then_some((id, created_position))
+    (!id.is_zero()).then_some((id, created_position))
 }
 
 /// Kafka's checkpoint format: version, number of entries, then one `epoch start-offset` a line.
@@ -207,6 +217,7 @@ mod tests {
             "orders-",
             "-1",
             "orders-01",
+            "orders-1.x-new",
             "orders-1.x-delete",
             "orders-1.x-stray",
             "o-99999999999",
@@ -217,7 +228,7 @@ mod tests {
             topic: TopicName::new(&"x".repeat(249)).unwrap(),
             partition: PartitionIndex(1_000_000),
         };
-        let deleted = retired_folder(&long, TopicId(id(3)), DELETED_FOLDER_SUFFIX);
+        let deleted = unserved_folder(&long, TopicId(id(3)), DELETED_FOLDER_SUFFIX);
         assert!(deleted.len() <= 255 && deleted.ends_with("-delete"));
     }
 
@@ -228,6 +239,12 @@ mod tests {
         assert_eq!(parse_partition_metadata(&text), Some((topic_id, 4711)));
         for cut in 0..text.len() {
             assert_eq!(parse_partition_metadata(&text[..cut]), None, "cut at {cut}");
+            for bit in 0..7 {
+                let mut damaged = text.clone().into_bytes();
+                damaged[cut] ^= 1 << bit;
+                let damaged = String::from_utf8(damaged).unwrap();
+                assert_eq!(parse_partition_metadata(&damaged), None, "bit {bit} of byte {cut}");
+            }
         }
         let entry =
             |epoch, start| EpochEntry { epoch: LeaderEpoch(epoch), start_offset: Offset(start) };

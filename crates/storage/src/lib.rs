@@ -16,8 +16,9 @@
 //! belong to an open dir, one that flushes and one that writes behind; both only loop over [`LogDir::step_flush`] and
 //! [`LogDir::step_write_behind`], which tests call themselves.
 //!
-//! Faults: a failed write or flush fails the whole dir for good ([`DirFailed`], D1). A full disk, or a writer that does not keep up, ends
-//! in [`AppendError::Throttled`], and in time [`LogObserver::room_available`]. A log whose files are damaged below what was durable is
+//! Faults: a failed write or flush fails the whole dir for good ([`DirFailed`], D1). A writer that does not keep up ends in
+//! [`AppendError::Throttled`], and in time [`LogObserver::room_available`]; a disk with less left than the [`Reserve`] in
+//! [`AppendError::NoSpace`] until space is freed (D5). A log whose files are damaged below what was durable is
 //! not cut but set aside ([`Suspect`]).
 
 mod checkpoint;
@@ -34,7 +35,7 @@ mod segment;
 mod tail;
 
 pub use chunk::{Chunk, FileRange, FileSlice, ReadSlice};
-pub use dir::{LogDir, LogDirOptions, LogObserver, NoObserver, Suspect};
+pub use dir::{DiskSpace, LogDir, LogDirOptions, LogObserver, NoObserver, Reserve, Suspect};
 pub use error::{AppendError, DirFailed, OpenError, ReadError, StorageError};
 pub use layout::StorageMeta;
 pub use log::{Appended, Log, Retained, TimedOffset};

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use thalweg_env::fs::is_out_of_space;
 use thalweg_invariants::{FAILED_FLUSH, check};
 use thalweg_log_core::{
     AppendDecision, EpochEnd, LogConfig, LogOffsets, Origin, PartitionLog, RollReason,
@@ -25,7 +26,7 @@ use crate::checkpoint::LogCheckpoint;
 use crate::chunk::{Chunk, FileRange, ReadSlice};
 use crate::dir::Shared;
 use crate::error::{AppendError, ReadError};
-use crate::journal::{Entry, EntryKind, JournalError, Written};
+use crate::journal::{Entry, EntryKind, JournalError, WRITE_OPERATION, Written};
 use crate::segment::Segment;
 use crate::tail::{self, Tail, TailBatch};
 
@@ -35,7 +36,7 @@ mod write_behind;
 
 pub use maintain::Retained;
 pub use time::TimedOffset;
-pub(crate) use write_behind::{WriteBehindError, checkpoint_of, without_checksum};
+pub(crate) use write_behind::{checkpoint_of, without_checksum};
 
 /// One partition's log. Every method is safe to call from any thread; those that may wait for a disk say so.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ struct State {
     segments: BTreeMap<Offset, Arc<Segment>>,
     /// Stream position after this log's newest frame.
     journal_end: u64,
+    /// The newest log start that the journal has noted.
+    noted_log_start: Option<Offset>,
 }
 
 /// What only the holder of the `files` lock changes: what is on disk, beside the segments themselves.
@@ -71,6 +74,8 @@ struct Files {
     snapshots: Vec<Offset>,
     /// The newest that is known to be whole and durable: written, or read back, in this process life.
     sound_snapshot: Option<Offset>,
+    /// Base offset of the active segment by the last checkpoint that is durable: that one and later ones are looked for at a start.
+    durable_active_base: Offset,
 }
 
 /// What became of an accepted batch.
@@ -113,8 +118,13 @@ impl Log {
                 tail: Tail::default(),
                 segments: parts.segments,
                 journal_end: parts.checkpoint.covered_position,
+                noted_log_start: None,
             }),
             files: Mutex::new(Files {
+                durable_active_base: match parts.is_checkpointed {
+                    true => parts.checkpoint.active.base_offset,
+                    false => Offset::ZERO,
+                },
                 checkpoint: parts.checkpoint,
                 is_checkpointed: parts.is_checkpointed,
                 snapshots: parts.snapshots,
@@ -212,6 +222,7 @@ impl Log {
         roll: Option<RollReason>,
         now: Timestamp,
     ) -> Result<(), AppendError> {
+        self.shared.check_space(self.name.topic.is_internal())?;
         if !self.shared.tail_has_space(batch.len()) {
             return Err(self.shared.throttled());
         }
@@ -254,6 +265,10 @@ impl Log {
                     _ => 0,
                 };
                 Err(AppendError::TooLarge { size_bytes })
+            }
+            // Its blocks are allocated; a file system that needs others to write them again may not have them. Nothing counts of it.
+            Err(JournalError::Io(WRITE_OPERATION, error)) if is_out_of_space(&error) => {
+                Err(self.shared.no_space())
             }
             Err(JournalError::Io(operation, error)) => {
                 Err(self.shared.fail(operation, error).into())

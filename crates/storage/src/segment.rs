@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
-use thalweg_env::fs::{File, Fs, OpenMode};
+use thalweg_env::fs::{File, Fs, OpenMode, is_out_of_space};
 use thalweg_log_core::{
     IndexEntry, LogConfig, SegmentFacts, TimeIndexEntry, position_of, scan_start_for_timestamp,
 };
@@ -404,7 +404,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Replaces both indexes, in memory and on disk: after a scan that did not trust them.
+    /// Replaces both indexes, in memory and on disk: after a scan that did not trust them. On a full disk the files keep what found room:
+    /// too few entries only make look-ups slower.
     pub(crate) fn replace_indexes(
         &self,
         entries: &[IndexEntry],
@@ -414,7 +415,23 @@ impl Segment {
         self.fs.open(&self.path("timeindex"), OpenMode::CreateOrTruncate)?;
         *self.index.write() = Some(Vec::new());
         *self.time_index.write() = Some(Vec::new());
-        self.extend_indexes(entries, time_entries)
+        self.extend_indexes_if_room(entries, time_entries)
+    }
+
+    /// Like [`Segment::extend_indexes`], but does without on a full disk; what is in memory is forgotten then.
+    pub(crate) fn extend_indexes_if_room(
+        &self,
+        entries: &[IndexEntry],
+        time_entries: &[TimeIndexEntry],
+    ) -> io::Result<()> {
+        match self.extend_indexes(entries, time_entries) {
+            Err(error) if is_out_of_space(&error) => {
+                *self.index.write() = None;
+                *self.time_index.write() = None;
+                Ok(())
+            }
+            extended => extended,
+        }
     }
 
     /// Forgets index entries for what lies at or past `bytes`, before the file is cut there.

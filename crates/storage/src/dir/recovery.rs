@@ -16,6 +16,7 @@ use thalweg_env::fs::{self, DirLock, EntryKind as FsEntry, Fs};
 use thalweg_record::BatchHeader;
 use thalweg_types::{DirId, Offset, Timestamp, TopicIdPartition, TopicPartition, Uuid};
 
+use super::space::Room;
 use super::{Inner, LogDirOptions, Shared, Suspect};
 use crate::checkpoint::{self, LogCheckpoint};
 use crate::error::OpenError;
@@ -77,6 +78,7 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         log.recovered().map_err(at("finish a log"))?;
     }
     shared.journal.set(journal).expect("a new dir has no journal yet");
+    shared.measure_space();
     let inner = Inner {
         shared,
         logs: RwLock::new(logs.into_iter().map(|(id, log)| (id, Arc::new(log))).collect()),
@@ -95,6 +97,7 @@ fn shared(options: &LogDirOptions) -> Shared {
     Shared {
         path: options.path.clone(),
         fs: Arc::clone(&options.fs),
+        room: Room::new(options.reserve),
         open_files: Arc::new(OpenFiles::new(options.segment_files_max)),
         clock: Arc::clone(&options.clock),
         observer: Arc::clone(&options.observer),
@@ -176,7 +179,7 @@ struct Replay {
 }
 
 impl Replay {
-    /// Opens every partition's folder. Returns the folders of deleted ones.
+    /// Opens every partition's folder. Returns the folders of deleted ones and of those never finished.
     fn open_folders(&mut self) -> io::Result<Vec<PathBuf>> {
         let mut trash = Vec::new();
         let dir = self.shared.path.clone();
@@ -185,7 +188,8 @@ impl Replay {
                 continue;
             }
             let path = dir.join(&entry.name);
-            if entry.name.ends_with(layout::DELETED_FOLDER_SUFFIX) {
+            let unwanted = [layout::DELETED_FOLDER_SUFFIX, layout::NEW_FOLDER_SUFFIX];
+            if unwanted.iter().any(|suffix| entry.name.ends_with(suffix)) {
                 trash.push(path);
             } else if let Some(name) = layout::parse_folder(&entry.name) {
                 self.open_folder(name, path)?;
@@ -197,7 +201,7 @@ impl Replay {
     fn open_folder(&mut self, name: TopicPartition, path: PathBuf) -> io::Result<()> {
         let opened = folder::open(&self.shared, &self.checkpoints, &name, &path, self.was_clean);
         match opened {
-            Ok(Some(log)) => match self.logs.get(&log.id()) {
+            Ok(log) => match self.logs.get(&log.id()) {
                 None => {
                     self.logs.insert(log.id(), log);
                 }
@@ -206,7 +210,6 @@ impl Replay {
                     self.set_aside(name, Some(log.id()), reason);
                 }
             },
-            Ok(None) => {}
             Err(folder::FolderError::Damaged { id, reason }) => self.set_aside(name, id, reason),
             Err(folder::FolderError::Io(error)) => return Err(error),
         }

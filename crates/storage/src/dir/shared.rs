@@ -11,9 +11,9 @@ use thalweg_env::fs::Fs;
 use thalweg_types::TopicIdPartition;
 
 use super::LogObserver;
-use crate::error::{AppendError, DirFailed, StorageError};
+use super::space::{DiskSpace, Room};
+use crate::error::{AppendError, DirFailed};
 use crate::journal::{Journal, Written};
-use crate::log::WriteBehindError;
 use crate::open_files::OpenFiles;
 use crate::segment::Segment;
 use crate::tail::TailBudget;
@@ -23,6 +23,7 @@ use crate::tail::TailBudget;
 pub(crate) struct Shared {
     pub(super) path: PathBuf,
     pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) room: Room,
     pub(crate) open_files: Arc<OpenFiles>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(super) observer: Arc<dyn LogObserver>,
@@ -138,6 +139,36 @@ impl Shared {
         AppendError::Throttled
     }
 
+    /// Refuses what would be written below the reserve.
+    pub(crate) fn check_space(&self, is_internal: bool) -> Result<(), AppendError> {
+        if self.room.admits(is_internal) {
+            return Ok(());
+        }
+        Err(self.no_space())
+    }
+
+    pub(crate) fn no_space(&self) -> AppendError {
+        let DiskSpace { available_bytes, reserve_bytes, .. } = self.room.space();
+        AppendError::NoSpace { available_bytes, reserve_bytes }
+    }
+
+    /// Looks how much of the disk is left, and tells when that makes a difference.
+    pub(super) fn measure_space(&self) {
+        self.room.measure(&*self.fs, &self.path);
+        let Some(is_low) = self.room.take_change() else { return };
+        let DiskSpace { available_bytes, reserve_bytes, .. } = self.room.space();
+        let path = self.path.display();
+        if is_low {
+            tracing::warn!(
+                %path, available_bytes, reserve_bytes,
+                "the disk is full: records and new topics are refused until space is freed; reads and deletions go on"
+            );
+        } else {
+            tracing::info!(%path, available_bytes, reserve_bytes, "the disk has room again");
+        }
+        self.observer.disk_space_changed(is_low);
+    }
+
     pub(super) fn report_room(&self) {
         if self.room_wanted.load(Ordering::Acquire)
             && self.has_room()
@@ -164,12 +195,5 @@ impl Shared {
     pub(crate) fn doom(&self, id: TopicIdPartition, segments: impl Iterator<Item = Arc<Segment>>) {
         self.doomed.lock().extend(segments.map(|segment| (id, segment)));
         self.wake_writer();
-    }
-
-    pub(super) fn no_space_or_failed(&self, error: WriteBehindError) -> StorageError {
-        match error {
-            WriteBehindError::NoSpace => StorageError::Throttled,
-            WriteBehindError::Failed(failed) => StorageError::Failed(failed),
-        }
     }
 }

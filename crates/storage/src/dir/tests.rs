@@ -19,6 +19,7 @@ use crate::chunk::Chunk;
 
 mod crashes;
 mod faults;
+mod full_disk;
 mod maintenance;
 
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(crate) struct Heard {
     pub(super) flushed: Mutex<Vec<(TopicIdPartition, Offset)>>,
     pub(super) failures: AtomicU64,
     pub(super) room: AtomicU64,
+    pub(super) disk_low: Mutex<Vec<bool>>,
 }
 
 impl LogObserver for Heard {
@@ -35,6 +37,10 @@ impl LogObserver for Heard {
 
     fn failed(&self, _error: &DirFailed) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn disk_space_changed(&self, is_low: bool) {
+        self.disk_low.lock().push(is_low);
     }
 
     fn room_available(&self) {
@@ -58,6 +64,7 @@ impl Bench {
             journal_file_bytes: 16 << 10,
             journal_bytes_max: 96 << 10,
             tail_bytes_max: 32 << 10,
+            reserve: Reserve::Bytes(0),
             threads: false,
             ..LogDirOptions::new(
                 "/data".into(),

@@ -1,7 +1,6 @@
 //! What a dir's two threads do: flush, and write behind.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -82,23 +81,39 @@ impl Inner {
     pub(super) fn step_write_behind(&self) -> Result<bool, StorageError> {
         let _writing = self.writing.lock();
         self.shared.check_health()?;
+        // First, because it makes space for the rest.
+        let mut done = self.empty_trash();
+        self.shared.measure_space();
         let journal = self.shared.journal();
         let target = if self.shared.is_short() { u64::MAX } else { journal.write_behind_target() };
-        let mut done = self.write_behind_below(target)?;
-        done |= self.empty_trash()?;
-        done |= journal.prepare_ahead().unwrap_or_else(|error| {
-            // Not needed for anything acknowledged; appends create files or are throttled.
-            tracing::warn!(%error, "cannot prepare a journal file");
-            false
-        });
+        done |= self.write_behind_noting_space(target)?;
+        if !self.shared.room.is_low() {
+            done |= journal.prepare_ahead().unwrap_or_else(|error| {
+                // Not needed for anything acknowledged; appends create files or are throttled.
+                tracing::warn!(%error, "cannot prepare a journal file");
+                false
+            });
+        }
         self.evict();
         self.shared.report_room();
         Ok(done)
     }
 
+    /// A pass that finds no space makes the dir refuse records; one that succeeds ends that.
+    fn write_behind_noting_space(&self, target: u64) -> Result<bool, StorageError> {
+        let written = self.write_behind_below(target);
+        match &written {
+            Ok(_) => self.shared.room.wrote(true),
+            Err(StorageError::NoSpace) => self.shared.room.wrote(false),
+            Err(_) => {}
+        }
+        self.shared.measure_space();
+        written
+    }
+
     pub(super) fn write_all_behind(&self) -> Result<(), StorageError> {
         let _writing = self.writing.lock();
-        self.write_behind_below(u64::MAX)?;
+        self.write_behind_noting_space(u64::MAX)?;
         self.shared.report_room();
         Ok(())
     }
@@ -111,22 +126,22 @@ impl Inner {
         let free_limit = journal.write_behind_target();
         let doomed = std::mem::take(&mut *self.shared.doomed.lock());
         let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
+        let has_doomed = !doomed.is_empty();
+        let doomed_logs: HashSet<_> = doomed.iter().map(|(id, _)| *id).collect();
         let mut written = HashMap::new();
         for log in &logs {
-            let is_due = log.oldest_uncovered() < target;
-            if is_due || doomed.iter().any(|(id, _)| *id == log.id()) {
+            if log.oldest_uncovered() < target || doomed_logs.contains(&log.id()) {
                 match log.write_behind() {
                     Ok(()) => drop(written.insert(log.id(), Arc::clone(log))),
-                    Err(error) => {
-                        self.shared.doomed.lock().extend(doomed);
-                        return Err(self.shared.no_space_or_failed(error));
-                    }
+                    Err(error) => return self.give_up_pass(error.into(), doomed),
                 }
             }
         }
-        let has_doomed = !doomed.is_empty();
         if !written.is_empty() || has_doomed {
-            let checkpoints = self.write_checkpoint(&logs)?;
+            let checkpoints = match self.write_checkpoint(&logs) {
+                Ok(checkpoints) => checkpoints,
+                Err(error) => return self.give_up_pass(error, doomed),
+            };
             for checkpoint in &checkpoints {
                 if let Some(log) = written.get(&checkpoint.id) {
                     log.covered(checkpoint)
@@ -147,16 +162,39 @@ impl Inner {
         Ok(!written.is_empty() || has_doomed)
     }
 
+    /// Without space for segments or the checkpoint, deleted segments may still go where the journal alone remembers their deletion.
+    /// Nothing else of the pass is lost: the next one does it again.
+    fn give_up_pass(
+        &self,
+        error: StorageError,
+        doomed: Vec<(TopicIdPartition, Arc<Segment>)>,
+    ) -> Result<bool, StorageError> {
+        if !matches!(error, StorageError::NoSpace) || doomed.is_empty() {
+            self.shared.doomed.lock().extend(doomed);
+            return Err(error);
+        }
+        self.step_flush(false)?;
+        let is_forgotten = |id: &TopicIdPartition, segment: &Arc<Segment>| {
+            self.logs.read().get(id).is_some_and(|log| log.is_forgotten(segment))
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            doomed.into_iter().partition(|(id, segment)| is_forgotten(id, segment));
+        self.shared.doomed.lock().extend(kept);
+        self.remove_doomed(gone)?;
+        Err(error)
+    }
+
     fn write_checkpoint(&self, logs: &[Arc<Log>]) -> Result<Vec<LogCheckpoint>, StorageError> {
         let present = logs.iter().filter(|log| !log.is_deleted());
         let logs: Vec<_> = present.filter_map(|log| log.checkpoint()).collect();
         let path = self.shared.path.join(layout::CHECKPOINT);
         let contents = checkpoint::encode(&logs);
         fs::replace_whole(&*self.shared.fs, &path, &contents).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::StorageFull => StorageError::Throttled,
-                _ => StorageError::from(self.shared.fail("write the checkpoint", error)),
+            // Whatever of it was done: old or new, what is there is whole and true.
+            if fs::is_out_of_space(&error) {
+                return StorageError::NoSpace;
             }
+            StorageError::from(self.shared.fail("write the checkpoint", error))
         })?;
         Ok(logs)
     }
@@ -166,26 +204,30 @@ impl Inner {
         doomed: Vec<(TopicIdPartition, Arc<Segment>)>,
     ) -> Result<(), StorageError> {
         // One after the other let go of: deleting thousands keeps open only what readers hold.
-        for (_, segment) in doomed {
+        for (id, segment) in doomed {
             let removed = segment.mark_deleted().and_then(|paths| {
                 paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
             });
-            removed.map_err(|error| self.shared.fail("delete a segment", error))?;
+            match removed {
+                Ok(()) => {}
+                Err(error) if fs::is_out_of_space(&error) => {
+                    self.shared.doomed.lock().push((id, segment));
+                }
+                Err(error) => return Err(self.shared.fail("delete a segment", error).into()),
+            }
         }
         Ok(())
     }
 
-    /// Removes the folders of deleted partitions.
-    fn empty_trash(&self) -> Result<bool, StorageError> {
+    /// Removes the folders of deleted partitions. What cannot be removed is tried again at the next start.
+    fn empty_trash(&self) -> bool {
         let trash = std::mem::take(&mut *self.trash.lock());
         for folder in &trash {
-            fs::remove_dir_all(&*self.shared.fs, folder).map_err(|source| StorageError::Io {
-                path: folder.clone(),
-                operation: "remove a deleted log",
-                source,
-            })?;
+            if let Err(error) = fs::remove_dir_all(&*self.shared.fs, folder) {
+                tracing::error!(path = %folder.display(), %error, "a deleted log cannot be removed");
+            }
         }
-        Ok(!trash.is_empty())
+        !trash.is_empty()
     }
 
     fn evict(&self) {
@@ -205,6 +247,8 @@ impl Inner {
                 Ok(true) => continue,
                 Ok(false) => LAZY_FLUSH,
                 Err(StorageError::Failed(_)) => return,
+                // Said when it began.
+                Err(StorageError::NoSpace) => NO_SPACE_PAUSE,
                 Err(error) => {
                     tracing::warn!(%error, "segments cannot be written now");
                     NO_SPACE_PAUSE

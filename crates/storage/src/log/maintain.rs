@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use thalweg_env::fs::{is_out_of_space, remove_file_if_there};
 use thalweg_types::{Offset, Timestamp};
 
 use super::write_behind::WriteBehindError;
 use super::{Log, State};
 use crate::error::{AppendError, StorageError};
 use crate::journal::EntryKind;
+use crate::segment::Segment;
 
 /// What retention did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,10 +33,19 @@ impl Log {
                 return Ok(done);
             }
         }
-        // Files are deleted and begun at the end of what is written, so that has to be everything.
-        self.write_behind_holding(&mut files).map_err(storage_error)?;
+        // Files are deleted and begun at the end of what is written, so that should be everything.
+        let is_full = match self.write_behind_holding(&mut files) {
+            Ok(()) => false,
+            Err(WriteBehindError::NoSpace) => true,
+            Err(WriteBehindError::Failed(failed)) => return Err(failed.into()),
+        };
         let mut state = self.state.lock();
-        let plan = state.core.plan_retention(now);
+        let mut plan = state.core.plan_retention(now);
+        if is_full {
+            // What is in files may go all the same: that is what makes space.
+            plan.delete.retain(|expired| expired.base_offset < files.durable_active_base);
+            plan.roll_active = false;
+        }
         if plan.roll_active {
             if state.tail.unwritten().next().is_some() {
                 // Somebody appended in between: not so old after all, or next time.
@@ -51,8 +62,10 @@ impl Log {
             let end_offset = state.core.offsets().log_end();
             let noted =
                 self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, false);
-            if let Err(error @ AppendError::Failed(_)) = noted {
-                return Err(append_error(error));
+            match noted {
+                Ok(_) => state.noted_log_start = Some(to),
+                Err(error @ AppendError::Failed(_)) => return Err(append_error(error)),
+                Err(_) => {}
             }
             // Without room in the journal it goes without a note: the files stay until a checkpoint has the new log start.
         }
@@ -75,9 +88,19 @@ impl Log {
             let end_offset = state.core.offsets().log_end();
             self.write_journal(&mut state, EntryKind::LogStart { to }, end_offset, true)
                 .map_err(append_error)?;
+            state.noted_log_start = Some(to);
             state.core.move_log_start(to);
         }
         Ok(to)
+    }
+
+    /// Whether a deleted segment's files may go before a checkpoint says so: the journal remembers, durably, that the log begins behind
+    /// it, and no start will look for it. The caller has flushed the journal.
+    pub(crate) fn is_forgotten(&self, segment: &Segment) -> bool {
+        let files = self.files.lock();
+        let state = self.state.lock();
+        segment.base_offset < files.durable_active_base
+            && state.noted_log_start >= Some(state.core.offsets().log_start())
     }
 
     /// A file for the segment that begins at the log end, durable before the ones before it go: its name remembers the log end.
@@ -85,11 +108,19 @@ impl Log {
         let base_offset = state.core.offsets().log_end();
         let segment = self.new_segment(base_offset);
         let created = segment.create_log().and_then(|()| self.shared.fs.sync_dir(&self.folder));
-        created.map_err(|source| StorageError::Io {
-            path: self.folder.clone(),
-            operation: "begin a segment",
-            source,
-        })?;
+        if let Err(source) = created {
+            if !is_out_of_space(&source) {
+                return Err(self.shared.fail("begin a segment", source).into());
+            }
+            // A file that stays would be taken for the next segment at a start, while records go on into the present one.
+            let fs = &*self.shared.fs;
+            let removed = ["log", "index", "timeindex"]
+                .iter()
+                .try_for_each(|extension| remove_file_if_there(fs, &segment.path(extension)))
+                .and_then(|()| fs.sync_dir(&self.folder));
+            removed.map_err(|error| self.shared.fail("take back a segment", error))?;
+            return Err(StorageError::NoSpace);
+        }
         state.segments.insert(base_offset, Arc::new(segment));
         Ok(())
     }
@@ -130,12 +161,5 @@ fn append_error(error: AppendError) -> StorageError {
         AppendError::Failed(failed) => StorageError::Failed(failed),
         // The rules are not asked and the frame is small, so it can only be room.
         _ => StorageError::Throttled,
-    }
-}
-
-fn storage_error(error: WriteBehindError) -> StorageError {
-    match error {
-        WriteBehindError::NoSpace => StorageError::Throttled,
-        WriteBehindError::Failed(failed) => StorageError::Failed(failed),
     }
 }

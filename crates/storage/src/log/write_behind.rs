@@ -9,13 +9,13 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use thalweg_env::fs::{OpenMode, remove_file_if_there};
+use thalweg_env::fs::{OpenMode, is_out_of_space, remove_file_if_there};
 use thalweg_log_core::{PartitionLog, SegmentFacts};
 use thalweg_types::Offset;
 
 use super::{Files, Log, State};
 use crate::checkpoint::{LogCheckpoint, ProducersAt};
-use crate::error::DirFailed;
+use crate::error::{DirFailed, StorageError};
 use crate::layout;
 use crate::segment::Segment;
 use crate::tail::TailBatch;
@@ -32,6 +32,15 @@ pub(crate) enum WriteBehindError {
     /// The disk is full; works again when there is space.
     NoSpace,
     Failed(DirFailed),
+}
+
+impl From<WriteBehindError> for StorageError {
+    fn from(error: WriteBehindError) -> Self {
+        match error {
+            WriteBehindError::NoSpace => Self::NoSpace,
+            WriteBehindError::Failed(failed) => Self::Failed(failed),
+        }
+    }
 }
 
 /// What is to be written, as it was at one moment.
@@ -76,6 +85,7 @@ impl Log {
         if let ProducersAt::Snapshot(at) = checkpoint.producers {
             self.remove_snapshots_before(at, &mut files)?;
         }
+        files.durable_active_base = checkpoint.active.base_offset;
         let position = checkpoint.covered_position;
         let state = self.state.lock();
         let oldest = if state.journal_end <= position { u64::MAX } else { position };
@@ -193,7 +203,7 @@ impl Log {
         let path = self.folder.join(layout::file_name(offset, "snapshot"));
         let file = self.shared.fs.open(&path, OpenMode::CreateOrTruncate)?;
         file.write_all_at(&with_checksum(states), 0)?;
-        file.sync_all()
+        file.sync_all().map_err(failed_sync)
     }
 
     /// Removes the snapshots before the one that the durable checkpoint names, but for the last of them.
@@ -235,11 +245,11 @@ impl Log {
     }
 
     fn classify(&self, error: io::Error) -> WriteBehindError {
-        match error.kind() {
-            // A write that found no space changed nothing that counts; a sync that fails is another matter, and says EIO.
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteBehindError::NoSpace,
-            _ => WriteBehindError::Failed(self.shared.fail("write segments", error)),
+        // A write that found no space changed nothing that counts; a sync that fails is another matter, see `sync`.
+        if is_out_of_space(&error) {
+            return WriteBehindError::NoSpace;
         }
+        WriteBehindError::Failed(self.shared.fail("write segments", error))
     }
 }
 
@@ -261,13 +271,18 @@ fn write_batches(segment: &Segment, batches: &[TailBatch]) -> io::Result<()> {
         position += now.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
         rest = later;
     }
-    file.sync_data().map_err(|error| io::Error::other(format!("sync: {error}")))?;
+    file.sync_data().map_err(failed_sync)?;
     let entries: Vec<_> = batches.iter().filter_map(|b| b.placement.index_entry).collect();
     let time_entries: Vec<_> =
         batches.iter().filter_map(|b| b.placement.time_index_entry).collect();
     segment.extend_indexes(&entries, &time_entries)?;
     segment.set_written_bytes(position);
     Ok(())
+}
+
+/// After a failed sync nobody knows what is on the disk, whatever the reason: it must not be taken for a write that found no space.
+pub(crate) fn failed_sync(error: io::Error) -> io::Error {
+    if is_out_of_space(&error) { io::Error::other(format!("sync: {error}")) } else { error }
 }
 
 /// What a checkpoint says of a log in this state.

@@ -50,20 +50,17 @@ impl FolderError {
     }
 }
 
-/// Opens a folder; `None` for one whose creation was cut short and that is removed.
+/// Opens a folder.
 pub(super) fn open(
     shared: &Arc<Shared>,
     checkpoints: &HashMap<TopicIdPartition, LogCheckpoint>,
     name: &TopicPartition,
     path: &Path,
     was_clean: bool,
-) -> Result<Option<Log>, FolderError> {
+) -> Result<Log, FolderError> {
     let names = list_files(shared, path)?;
     let bases = offsets_of(&names, "log");
-    let Some((id, created_position)) = read_id(shared, name, path, !bases.is_empty())? else {
-        fs::remove_dir_all(&*shared.fs, path)?;
-        return Ok(None);
-    };
+    let (id, created_position) = read_id(shared, name, path)?;
     // An entry that covers nothing since the creation is an earlier folder's, or says no more than an empty folder.
     let checkpoint = checkpoints.get(&id).filter(|c| c.covered_position > created_position);
     let mut opening = Opening {
@@ -82,12 +79,7 @@ pub(super) fn open(
         opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
     }
     opening.require_checkpointed(checkpoint)?;
-    Ok(Some(opening.finish(
-        name.clone(),
-        checkpoint,
-        created_position,
-        (snapshots, sound_snapshot),
-    )))
+    Ok(opening.finish(name.clone(), checkpoint, created_position, (snapshots, sound_snapshot)))
 }
 
 /// The folder's file names; leftovers of deletions and replacements are removed.
@@ -106,26 +98,20 @@ fn list_files(shared: &Shared, path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The partition's identity; `None` when a creation was cut short before it was written.
+/// The partition's identity. A folder has its name since that was durable, so it can only be missing by damage.
 fn read_id(
     shared: &Shared,
     name: &TopicPartition,
     path: &Path,
-    has_segments: bool,
-) -> Result<Option<(TopicIdPartition, u64)>, FolderError> {
+) -> Result<(TopicIdPartition, u64), FolderError> {
     let path = path.join(layout::PARTITION_METADATA);
     let bytes = fs::read_whole(&*shared.fs, &path, layout::TEXT_BYTES_MAX)?.unwrap_or_default();
     let metadata = String::from_utf8(bytes).ok().and_then(|t| layout::parse_partition_metadata(&t));
-    match metadata {
-        Some((topic_id, created_position)) => {
-            Ok(Some((TopicIdPartition { topic_id, partition: name.partition }, created_position)))
-        }
-        None if has_segments => Err(FolderError::Damaged {
-            id: None,
-            reason: "partition.metadata is missing or damaged".to_owned(),
-        }),
-        None => Ok(None),
-    }
+    let Some((topic_id, created_position)) = metadata else {
+        let reason = "partition.metadata is missing or damaged".to_owned();
+        return Err(FolderError::Damaged { id: None, reason });
+    };
+    Ok((TopicIdPartition { topic_id, partition: name.partition }, created_position))
 }
 
 /// A folder being opened.
@@ -328,7 +314,7 @@ impl Opening<'_> {
         segment.check_indexes(&start).map_err(io::Error::other)?;
         segment.cut_indexes(start.size_bytes, start.next_offset)?;
         segment.set_written_bytes(scanned.facts.size_bytes);
-        segment.extend_indexes(&scanned.entries, &scanned.time_entries)?;
+        segment.extend_indexes_if_room(&scanned.entries, &scanned.time_entries)?;
         segment.sync_indexes()?;
         // What an earlier process wrote, or named, but did not sync counts as durable from now on.
         file.sync_all()?;

@@ -80,36 +80,6 @@ fn journal_files_begun_and_lost_between_two_flushes_lose_nothing_that_was_flushe
 }
 
 #[test]
-fn a_full_disk_throttles_and_space_ends_it() {
-    let bench = Bench::new(3);
-    let dir = bench.open();
-    let log = new_log(&dir, 0);
-    while dir.step_write_behind().unwrap() {}
-    bench.fs.set_capacity_bytes(97 << 10);
-    let mut appended = 0;
-    let throttled = loop {
-        match append(&log, batch(&[&[7; 900]], 1, None)) {
-            Ok(_) => appended += 1,
-            Err(error) => break error,
-        }
-        dir.step_flush().unwrap();
-        let _ = dir.step_write_behind();
-        assert!(appended < 1_000, "never throttled");
-    };
-    assert!(matches!(throttled, AppendError::Throttled), "{throttled}");
-    assert!(!dir.room() && dir.failure().is_none());
-    assert_eq!(read_all(&log, Offset(0)).len(), appended);
-    assert_eq!(bench.heard.room.load(Ordering::Relaxed), 0);
-
-    bench.fs.set_capacity_bytes(u64::MAX);
-    dir.step_write_behind().unwrap();
-    assert!(dir.room());
-    assert_eq!(bench.heard.room.load(Ordering::Relaxed), 1);
-    append(&log, batch(&[&[8; 900]], 1, None)).unwrap();
-    assert_eq!(read_all(&log, Offset(0)).len(), appended + 1);
-}
-
-#[test]
 fn rot_in_a_segment_is_noticed_and_never_served() {
     let bench = Bench::new(4);
     let dir = bench.open();
