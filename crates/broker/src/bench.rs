@@ -79,7 +79,8 @@ impl Bench {
             Some(log) => log,
             None => self.log_dir.create(name.clone(), topic_id, LogConfig::default()).unwrap(),
         };
-        let rules = AppendRules { batch_bytes_max: 1 << 20, keys_required: false };
+        let rules =
+            AppendRules { batch_bytes_max: 1 << 20, keys_required: false, compression: None };
         let partition = Arc::new(Partition::new(name, id, log, rules));
         self.events.hosted.insert(Arc::clone(&partition));
         partition

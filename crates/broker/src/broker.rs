@@ -124,11 +124,19 @@ impl Broker {
         batch: BytesMut,
         acks: Acks,
     ) -> Result<Pending, AppendError> {
-        let bytes = batch.len() as u64;
         if partition.name().topic.is_internal() {
             return Err(AppendError::InternalTopic(partition.name().topic.to_string()));
         }
-        let appended = append::append(&self.admission, partition, batch, acks).await;
+        let bytes = batch.len() as u64;
+        let appended = match append::check(partition.rules(), batch) {
+            Ok(checked) => {
+                if let Some(bytes) = checked.recompressed_bytes {
+                    self.metrics.recompressed(bytes);
+                }
+                append::append(&self.admission, partition, checked, acks).await
+            }
+            Err(error) => Err(error),
+        };
         match &appended {
             Ok(pending) if !pending.appended.duplicate => {
                 self.metrics.batches_in.inc();

@@ -44,6 +44,10 @@ pub enum AppendError {
     KeylessRecord,
     #[error("the batch is compressed with {0}, which this request version cannot carry")]
     CompressionNotCarried(thalweg_types::CompressionType),
+    #[error(
+        "compressed with the topic's {codec} the batch has {bytes} bytes, {bytes_max} are allowed"
+    )]
+    TooLargeRecompressed { codec: thalweg_types::CompressionType, bytes: usize, bytes_max: usize },
     #[error("there is no room in the journal; the writer behind it is not keeping up")]
     NoRoom,
     #[error(transparent)]
@@ -118,6 +122,7 @@ impl AppendError {
             Self::Batch(error) => error.code(),
             Self::InternalTopic(_) => ErrorCode::InvalidTopicException,
             Self::KeylessRecord => ErrorCode::InvalidRecord,
+            Self::TooLargeRecompressed { .. } => ErrorCode::MessageTooLarge,
             Self::CompressionNotCarried(_) => ErrorCode::UnsupportedCompressionType,
             Self::NoRoom => ErrorCode::KafkaStorageError,
             Self::Log(error) => error.code(),

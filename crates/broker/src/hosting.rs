@@ -13,7 +13,7 @@ use thalweg_metadata_core::{ConfigResource, Image, Record, StaticConfigs, Topic,
 use thalweg_storage::{AppendError, LogDir, StorageError};
 use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition, TopicPartition};
 
-use crate::partition::{AckError, AppendRules, Leadership, Partition};
+use crate::partition::{AckError, AppendRules, Compression, Leadership, Partition};
 
 /// Every partition this broker has a replica of.
 #[derive(Debug, Default)]
@@ -246,6 +246,9 @@ fn append_rules(config: &TopicConfig) -> AppendRules {
     AppendRules {
         batch_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX),
         keys_required: config.cleanup_compact,
+        compression: config
+            .compression_type
+            .map(|codec| Compression { codec, level: config.compression_level }),
     }
 }
 
@@ -323,8 +326,11 @@ mod tests {
         let (log_dir, events) = (Arc::clone(&bench.log_dir), Arc::clone(&bench.events));
         let admission = Admission::new(log_dir, events, Duration::from_secs(1));
         let produce = async || {
-            let appended =
-                append::append(&admission, &partition, crate::bench::batch(3), Acks::None).await;
+            let checked = match append::check(partition.rules(), crate::bench::batch(3)) {
+                Ok(checked) => checked,
+                Err(error) => return Some(error.code()),
+            };
+            let appended = append::append(&admission, &partition, checked, Acks::None).await;
             appended.err().map(|error| error.code())
         };
         assert_eq!(produce().await, None);

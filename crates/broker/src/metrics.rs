@@ -22,6 +22,8 @@ pub struct Metrics {
     pub(crate) log_dir_failed: Gauge,
     refused: Family<CodeLabel, Counter>,
     unacknowledged: Counter,
+    recompressed_batches: Counter,
+    recompressed_bytes: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +50,8 @@ impl Metrics {
             log_dir_failed: Gauge::default(),
             refused: Family::default(),
             unacknowledged: Counter::default(),
+            recompressed_batches: Counter::default(),
+            recompressed_bytes: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("broker");
         registry.register("batches_in", "Record batches appended", metrics.batches_in.clone());
@@ -88,7 +92,23 @@ impl Metrics {
             "Batches appended but not acknowledged in time",
             metrics.unacknowledged.clone(),
         );
+        registry.register(
+            "recompressed_batches",
+            "Batches compressed anew, because the topic's compression.type is not the producer's",
+            metrics.recompressed_batches.clone(),
+        );
+        registry.register_with_unit(
+            "recompressed",
+            "Uncompressed bytes of batches compressed anew",
+            Unit::Bytes,
+            metrics.recompressed_bytes.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn recompressed(&self, uncompressed_bytes: usize) {
+        self.recompressed_batches.inc();
+        self.recompressed_bytes.inc_by(uncompressed_bytes as u64);
     }
 
     pub(crate) fn refused(&self, code: ErrorCode) {

@@ -23,7 +23,9 @@ use thalweg_invariants::{ACK_DURABILITY, check};
 use thalweg_log_core::{EpochEnd, LogConfig, LogOffsets};
 use thalweg_record::BatchHeader;
 use thalweg_storage::{Appended, Log};
-use thalweg_types::{Acks, LeaderEpoch, NodeId, Offset, TopicIdPartition, TopicPartition};
+use thalweg_types::{
+    Acks, CompressionType, LeaderEpoch, NodeId, Offset, TopicIdPartition, TopicPartition,
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::{AppendError, DeleteRecordsError, NotLeading};
@@ -47,6 +49,16 @@ pub(crate) struct AppendRules {
     pub(crate) batch_bytes_max: usize,
     /// `cleanup.policy` contains `compact`.
     pub(crate) keys_required: bool,
+    /// `compression.type`; `None` keeps what the producer chose.
+    pub(crate) compression: Option<Compression>,
+}
+
+/// How a topic wants its batches compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compression {
+    pub(crate) codec: CompressionType,
+    /// `None`: the codec's default.
+    pub(crate) level: Option<i32>,
 }
 
 #[derive(Debug)]

@@ -125,7 +125,8 @@ impl BatchBuilder {
         }
         if self.compression != CompressionType::None {
             let records = self.bytes.split_off(HEADER_BYTES);
-            compression::compress(self.compression, &records, &mut self.bytes)?;
+            let level = compression::Level::default();
+            compression::compress(self.compression, level, &records, &mut self.bytes)?;
         }
         let header = BatchHeader {
             base_offset: Offset::ZERO,

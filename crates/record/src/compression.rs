@@ -36,6 +36,10 @@ pub struct DecompressLimits {
     pub zstd_window_log_max: u32,
 }
 
+/// A codec's own measure of effort; `None`: its default. snappy has no levels, and lz4 is written at one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Level(pub(crate) Option<i32>);
+
 impl Default for DecompressLimits {
     fn default() -> Self {
         Self {
@@ -110,6 +114,7 @@ fn decompress_lz4<'a>(stream: &'a [u8], output: &mut Output) -> Result<&'a [u8],
 /// Compresses `records` behind what `target` already holds.
 pub(crate) fn compress(
     codec: CompressionType,
+    level: Level,
     records: &[u8],
     target: &mut BytesMut,
 ) -> Result<(), BatchError> {
@@ -117,10 +122,10 @@ pub(crate) fn compress(
         |error: std::io::Error| BatchError::Compressed { codec, rule: error.to_string() };
     match codec {
         CompressionType::None => target.extend_from_slice(records),
-        CompressionType::Gzip => encode::gzip(records, target).map_err(malformed)?,
+        CompressionType::Gzip => encode::gzip(level, records, target).map_err(malformed)?,
         CompressionType::Snappy => snappy::compress(records, target).map_err(malformed)?,
         CompressionType::Lz4 => encode::lz4(records, target).map_err(malformed)?,
-        CompressionType::Zstd => encode::zstd(records, target).map_err(malformed)?,
+        CompressionType::Zstd => encode::zstd(level, records, target).map_err(malformed)?,
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ mod compression;
 mod error;
 mod header;
 mod produce;
+mod recompress;
 mod records;
 mod stamp;
 mod varint;

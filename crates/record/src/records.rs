@@ -91,6 +91,11 @@ impl Records<'_> {
         self.bytes.len()
     }
 
+    /// Them all, uncompressed.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub fn iter(&self) -> RecordsIter<'_> {
         RecordsIter {
             header: self.header,

@@ -71,6 +71,11 @@ impl Server {
         self.addresses.http
     }
 
+    /// The program that runs, which is also the command line.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub fn data_directory(&self) -> PathBuf {
         self.directory.path().join("data")
     }

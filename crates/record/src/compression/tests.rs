@@ -16,7 +16,7 @@ const SMALL: DecompressLimits = DecompressLimits {
 
 fn compressed(codec: CompressionType, bytes: &[u8]) -> Vec<u8> {
     let mut target = BytesMut::new();
-    compress(codec, bytes, &mut target).unwrap();
+    compress(codec, Level::default(), bytes, &mut target).unwrap();
     target.to_vec()
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod grpc;
 mod kafka;
 mod kcat;
+mod recompression;
 
 use thalweg_testkit::RecordLine;
 
