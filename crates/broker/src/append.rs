@@ -1,8 +1,8 @@
 //! Producing: from a client's bytes to a pending acknowledgement.
 //!
-//! The way is the same for both protocols: check the batch without walking its records, wait for room if there is none, let the
-//! partition stamp and journal it, and wait for the position that `acks` names. Everything up to the journal happens at the first
-//! poll, so calls made one after the other append in that order even when their acknowledgements overlap.
+//! The way is the same for both protocols: check the batch, wait for room if there is none, let the partition stamp and journal it, and
+//! wait for the position that `acks` names. Everything up to the journal happens at the first poll, so calls made one after the other
+//! append in that order even when their acknowledgements overlap.
 //!
 //! Only a topic that chooses the codec of its batches (`compression.type` other than `producer`) has batches of other codecs unpacked and
 //! compressed anew; what its producers compress themselves in that codec is stored as it came.
@@ -107,7 +107,7 @@ impl Compression {
     }
 }
 
-/// The one rule that needs the records themselves: compaction keeps the last record of each key, so each must have one.
+/// Compaction keeps the last record of each key, so each must have one.
 fn check_keys(batch: &[u8], header: &BatchHeader) -> Result<(), AppendError> {
     if header.attributes.is_control() {
         return Ok(());
@@ -196,13 +196,21 @@ mod tests {
 
     #[test]
     fn malformed_records_do_not_get_a_new_checksum() {
-        let mut sent = batch(CompressionType::None, 0, b"value");
-        sent[61] = 0x7f;
-        // Which also makes the checksum right.
-        thalweg_record::stamp_log_append_time(&mut sent, Timestamp(1_000));
+        let malformed = |codec| {
+            let mut sent = batch(codec, 0, b"value");
+            sent[61] = 0x7f;
+            // Which also makes the checksum right.
+            thalweg_record::stamp_log_append_time(&mut sent, Timestamp(1_000));
+            sent
+        };
+        let sent = malformed(CompressionType::Lz4);
         assert!(check(rules(None), sent.clone()).is_ok(), "its readers will find out");
         let refused = check(rules(Some(CompressionType::Gzip)), sent).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::InvalidRecord, "{refused}");
+        for codec in [None, Some(CompressionType::Gzip)] {
+            let refused = check(rules(codec), malformed(CompressionType::None)).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::InvalidRecord, "{refused}");
+        }
     }
 
     #[tokio::test]

@@ -39,6 +39,7 @@ mod recompress;
 mod records;
 mod stamp;
 mod varint;
+mod walk;
 
 pub use batches::Batches;
 pub use builder::BatchBuilder;

@@ -26,8 +26,8 @@ use witness::Witness;
 use words::api_versions_0;
 
 /// How much more memory the server may hold after the whole table. The largest single cases expand to some tens of megabytes for a
-/// moment; what stays is what the allocator keeps.
-const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// moment; what stays is what the allocator keeps, and the fetch sessions, whose memory is bounded by 32 MiB.
+const GROWTH_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
 /// How much more it may hold at any time in between: one batch of the table expands to 48 MiB while it is checked, and a buffer
 /// that grows is held twice.
