@@ -11,9 +11,11 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+mod blocks;
 mod real;
 mod sim;
 
+pub use blocks::{BLOCK_BYTES, BlockBuffer};
 pub use real::RealFs;
 pub use sim::{Fault, SimFs};
 
@@ -102,6 +104,27 @@ pub trait File: Debug + Send + Sync {
     /// written once and not read soon. Just as little durable before a sync; readable at once.
     fn write_all_uncached_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
         self.write_all_vectored_at(slices, position)
+    }
+
+    /// Writes whole blocks past the page cache where the file system lets us: `position`, the length of `blocks` and its address are
+    /// multiples of [`BLOCK_BYTES`]. Just as little durable before a sync; readable at once.
+    fn write_blocks_at(&self, blocks: &[u8], position: u64) -> io::Result<()> {
+        self.write_all_at(blocks, position)
+    }
+
+    /// Fills whole blocks past the page cache where the file system lets us, as far as the file reaches, and says how many bytes that
+    /// was. Alignment as for [`File::write_blocks_at`].
+    fn read_blocks_at(&self, blocks: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < blocks.len() {
+            match self.read_at(&mut blocks[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
     }
 
     /// Makes the bytes, and a length that is needed to read them, durable.

@@ -15,26 +15,37 @@
 //! meets a file that is half one generation and half another, and files leave strictly oldest first.
 //!
 //! Flushing is group commit without timers: [`Journal::begin_flush`] takes what has gathered, the caller syncs, the next group gathers
-//! meanwhile. Which logs a group covers, and up to which offset, is noted when their frames are written.
+//! meanwhile. Which logs a group covers, and up to which offset, is noted when their frames are appended.
+//!
+//! Frames reach their file in one of two ways. As long as every batch waits for its flush, they are *staged* in memory and the flush
+//! writes them past the page cache: that costs a fraction. A batch that is acknowledged from memory (`replicated` topics) must survive
+//! the death of the process, so it has to be in the page cache when its append returns: the first one has all that is staged
+//! written, and from then on appends write to the file themselves, until the end of a file in which no such batch came.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use thalweg_env::fs::{File, Fs, OpenMode, is_out_of_space};
-use thalweg_types::{Offset, TopicIdPartition};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use thalweg_env::fs::{BLOCK_BYTES, File, Fs};
+use thalweg_types::Offset;
 
 use crate::frame;
 
 mod entry;
+mod flush;
 mod recovery;
+mod space;
+mod stage;
 
 pub(crate) use entry::{Entry, EntryKind};
 pub(crate) use recovery::{Found, FoundEntry, scan};
 
-use entry::{FILE_HEADER, FREE_FILE, FileHeader, MARK};
+use entry::{FILE_HEADER, FileHeader};
+use flush::Gathering;
+use space::create_file;
+use stage::Stage;
 
 /// Size of the very first file of a new dir: written in advance within milliseconds, so that a first start is instant.
 const FIRST_FILE_BYTES: u64 = 2 << 20;
@@ -50,8 +61,11 @@ const KEPT_BYTES: u64 = 64 << 10;
 /// How a failed append is called, after which the stream ends where it did before.
 pub(crate) const WRITE_OPERATION: &str = "write to the journal";
 
-/// How much is written at a time when a file is prepared.
-const PREWRITE_BYTES: usize = 1 << 20;
+/// Staged bytes after which producers wait: a disk that is so far behind is not helped by more.
+const STAGED_BYTES_ROOM: usize = 32 << 20;
+
+/// Staged bytes that are never exceeded by more than one frame.
+const STAGED_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JournalLimits {
@@ -73,6 +87,8 @@ pub(crate) struct Journal {
     dir: PathBuf,
     limits: JournalLimits,
     inner: Mutex<Inner>,
+    /// `Inner::syncing` has become empty.
+    synced: Condvar,
 }
 
 #[derive(Debug)]
@@ -89,8 +105,14 @@ struct Inner {
     in_preparation_bytes: u64,
     next_file_number: u64,
     next_generation: u64,
-    /// What was written since the last flush began.
+    /// Frames that are not in the active file yet; `None` while appends write to it themselves.
+    stage: Option<Stage>,
+    /// Whether the active file holds a batch that nobody waits to be flushed.
+    holds_unawaited: bool,
+    /// What was appended since the last flush began.
     gathering: Gathering,
+    /// Files of the group that is being flushed.
+    syncing: Vec<Arc<dyn File>>,
     /// A name was created whose directory is not synced yet.
     dir_unsynced: bool,
 }
@@ -109,24 +131,6 @@ struct FileSlot {
     number: u64,
     file: Arc<dyn File>,
     bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct Gathering {
-    /// The end offset of each log's last frame in the group.
-    covered: BTreeMap<TopicIdPartition, Offset>,
-    files: Vec<Arc<dyn File>>,
-    /// Whether somebody waits for the flush.
-    awaited: bool,
-}
-
-/// A group of frames to be flushed together.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) covered: BTreeMap<TopicIdPartition, Offset>,
-    files: Vec<Arc<dyn File>>,
-    sync_dir: bool,
-    position: u64,
 }
 
 /// Where a frame was written.
@@ -162,7 +166,8 @@ impl Journal {
         let mut free = found.free;
         let mut next_file_number = found.next_file_number;
         // Files with room for their header only would never do.
-        let file_bytes = limits.file_bytes.max(4 * FILE_HEADER_BYTES);
+        let file_bytes =
+            limits.file_bytes.max(4 * FILE_HEADER_BYTES).next_multiple_of(BLOCK_BYTES as u64);
         let limits = JournalLimits { file_bytes, ..limits };
         let slot = match free.pop() {
             Some(slot) => slot,
@@ -187,10 +192,14 @@ impl Journal {
                 in_preparation_bytes: 0,
                 next_file_number,
                 next_generation: active.number + 1,
+                stage: Some(Stage::new(Arc::clone(&active.slot.file), FILE_HEADER_BYTES)),
+                holds_unawaited: false,
                 gathering: Gathering::default(),
+                syncing: Vec::new(),
                 dir_unsynced: false,
                 active: active.clone(),
             }),
+            synced: Condvar::new(),
             fs,
             dir,
             limits,
@@ -217,24 +226,29 @@ impl Journal {
     }
 
     fn write_file_header(&self, generation: &Generation, header: FileHeader) -> io::Result<()> {
-        let mut bytes = bytes::BytesMut::new();
-        frame::encode(
-            &mut bytes,
-            FILE_HEADER,
-            generation.number,
-            generation.base_position,
-            header.durable_position,
-            &header.encode(),
-        );
-        write_header(&generation.slot, bytes)
+        let copy = generation.encode_header(header);
+        let mut copies = [IoSlice::new(&copy), IoSlice::new(&copy)];
+        generation.slot.file.write_all_vectored_at(&mut copies, 0)
+    }
+}
+
+impl Generation {
+    /// One of the two copies of the file's header.
+    fn encode_header(&self, header: FileHeader) -> bytes::BytesMut {
+        let mut copy = bytes::BytesMut::with_capacity(HEADER_COPY_BYTES);
+        let (base, durable) = (self.base_position, header.durable_position);
+        frame::encode(&mut copy, FILE_HEADER, self.number, base, durable, &header.encode());
+        copy.resize(HEADER_COPY_BYTES, 0);
+        copy
     }
 }
 
 // ---- Appending ----
 
 impl Journal {
-    /// Writes one frame at the stream's end. `covers` is the end offset of its log that a flush of this frame covers; `awaited` says that somebody waits for
-    /// that flush.
+    /// Adds one frame at the stream's end. `covers` is the end offset of its log that a flush of this frame covers; `awaited` says that somebody waits for
+    /// that flush. A batch that nobody waits for survives the death of the process when this returns; all else may be lost with it
+    /// until it is flushed.
     pub(crate) fn append(
         &self,
         entry: &Entry<'_>,
@@ -250,10 +264,18 @@ impl Journal {
             return Err(JournalError::TooLarge);
         }
         let mut inner = self.inner.lock();
+        let must_survive = !awaited && matches!(entry.kind, EntryKind::Batch { .. });
+        if must_survive {
+            self.end_staging(&mut inner)?;
+        }
+        if inner.stage.as_ref().is_some_and(|stage| stage.bytes() > STAGED_BYTES_MAX) {
+            return Err(JournalError::NoRoom);
+        }
         let switched = inner.active_left() < bytes + kept;
         if switched {
-            self.switch_file(&mut inner, bytes + kept)?;
+            self.switch_file(&mut inner, bytes + kept, must_survive)?;
         }
+        inner.holds_unawaited |= must_survive;
         let position = inner.position;
         let header = frame::Header::new(
             entry.kind_byte(),
@@ -264,22 +286,38 @@ impl Journal {
             attachment.len(),
         )
         .to_bytes();
-        let mut slices = [
-            IoSlice::new(&header),
-            IoSlice::new(&payload),
-            IoSlice::new(attachment),
-            IoSlice::new(frame::padding(payload.len(), attachment.len())),
-        ];
-        let file = &inner.active.slot.file;
-        file.write_all_vectored_at(&mut slices, position - inner.active.base_position)
+        let padding = frame::padding(payload.len(), attachment.len());
+        inner
+            .put([&header, &payload, attachment, padding])
             .map_err(|error| JournalError::Io(WRITE_OPERATION, error))?;
-        inner.position += bytes;
         inner.gather(entry.id, covers, awaited);
         Ok(Written { position, end_position: position + bytes, switched })
     }
 
+    /// Has everything staged written, after which appends write to the active file themselves. Waits for the disk, and for a flush that
+    /// is under way.
+    fn end_staging(&self, inner: &mut MutexGuard<'_, Inner>) -> Result<(), JournalError> {
+        if inner.stage.is_none() {
+            return Ok(());
+        }
+        while !inner.syncing.is_empty() {
+            self.synced.wait(inner);
+        }
+        // Whoever waited as well may have done it.
+        let Some(mut stage) = inner.stage.take() else { return Ok(()) };
+        for piece in &mut stage.take() {
+            piece.write().map_err(|error| JournalError::Io("write what was staged", error))?;
+        }
+        Ok(())
+    }
+
     /// Ends the active file and begins another one that has room for `bytes`.
-    fn switch_file(&self, inner: &mut Inner, bytes: u64) -> Result<(), JournalError> {
+    fn switch_file(
+        &self,
+        inner: &mut Inner,
+        bytes: u64,
+        must_survive: bool,
+    ) -> Result<(), JournalError> {
         let needed = bytes + FILE_HEADER_BYTES;
         let slot = match inner.free.iter().position(|slot| slot.bytes >= needed) {
             Some(at) => inner.free.swap_remove(at),
@@ -295,8 +333,23 @@ impl Journal {
             oldest_generation: inner.live.front().map_or(ended.number, |oldest| oldest.number),
             durable_position: inner.durable_position,
         };
-        self.write_file_header(&active, header)
-            .map_err(|error| JournalError::Io("begin a journal file", error))?;
+        if inner.holds_unawaited || must_survive {
+            self.write_file_header(&active, header)
+                .map_err(|error| JournalError::Io("begin a journal file", error))?;
+        } else {
+            let file = Arc::clone(&active.slot.file);
+            let stage = match &mut inner.stage {
+                Some(stage) => {
+                    stage.continue_in(file, 0);
+                    stage
+                }
+                ended => ended.insert(Stage::new(file, 0)),
+            };
+            let copy = active.encode_header(header);
+            stage.push(&copy);
+            stage.push(&copy);
+        }
+        inner.holds_unawaited = false;
         inner.next_generation += 1;
         // Whatever of the ended file is not flushed yet belongs to the same group as the new file's first frames.
         inner.position = base_position + FILE_HEADER_BYTES;
@@ -328,9 +381,10 @@ impl Journal {
     /// Whether batches find room for some time without another file being freed.
     pub(crate) fn has_room(&self) -> bool {
         let inner = self.inner.lock();
-        !inner.free.is_empty()
+        let has_file = !inner.free.is_empty()
             || inner.total_bytes() + self.limits.file_bytes <= self.limits.bytes_max
-            || inner.active_left() > self.limits.file_bytes / 4
+            || inner.active_left() > self.limits.file_bytes / 4;
+        has_file && inner.stage.as_ref().is_none_or(|stage| stage.bytes() <= STAGED_BYTES_ROOM)
     }
 }
 
@@ -345,199 +399,32 @@ impl Inner {
         live + free + self.active.slot.bytes + self.in_preparation_bytes
     }
 
-    fn gather(&mut self, id: TopicIdPartition, covers: Offset, awaited: bool) {
-        let file = Arc::clone(&self.active.slot.file);
-        self.gathering.add_file(&file);
-        self.gathering.covered.insert(id, covers);
-        self.gathering.awaited |= awaited;
-    }
-}
-
-impl Gathering {
-    fn add_file(&mut self, file: &Arc<dyn File>) {
-        if !self.holds(file) {
-            self.files.push(Arc::clone(file));
+    /// Puts a frame at the stream's end: into the stage, or into the file.
+    fn put(&mut self, parts: [&[u8]; 4]) -> io::Result<()> {
+        let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        if let Some(stage) = &mut self.stage {
+            parts.iter().for_each(|part| stage.push(part));
+        } else {
+            let at = self.position - self.active.base_position;
+            let blank = &BLANK_PAGE[..page_padding(at, at + bytes, self.active.slot.bytes)];
+            let [header, payload, attachment, padding] = parts;
+            let mut slices = [header, payload, attachment, padding, blank].map(IoSlice::new);
+            self.active.slot.file.write_all_vectored_at(&mut slices, at)?;
         }
-    }
-
-    fn holds(&self, file: &Arc<dyn File>) -> bool {
-        self.files.iter().any(|known| Arc::ptr_eq(known, file))
-    }
-}
-
-// ---- Flushing ----
-
-impl Journal {
-    /// Takes what has gathered since the last flush began; `None` when there is nothing, or, with `only_awaited`, nobody waits.
-    pub(crate) fn begin_flush(&self, only_awaited: bool) -> Option<Group> {
-        let mut inner = self.inner.lock();
-        if inner.gathering.files.is_empty() || (only_awaited && !inner.gathering.awaited) {
-            return None;
-        }
-        let gathered = std::mem::take(&mut inner.gathering);
-        Some(Group {
-            covered: gathered.covered,
-            files: gathered.files,
-            sync_dir: std::mem::take(&mut inner.dir_unsynced),
-            position: inner.position,
-        })
-    }
-
-    /// Makes a group durable. After an error nothing in this journal may be relied on.
-    pub(crate) fn sync(&self, group: &Group) -> io::Result<()> {
-        for file in &group.files {
-            file.sync_data()?;
-        }
-        if group.sync_dir {
-            self.fs.sync_dir(&self.dir)?;
-        }
-        let mut inner = self.inner.lock();
-        inner.durable_position = inner.durable_position.max(group.position);
-        self.mark(&mut inner)
-    }
-
-    /// Notes how far the stream is durable, unless frames that are under way do. Without it, damage to the last flushed frames would look
-    /// like the torn end of a write. Nobody waits for the mark itself to be durable.
-    fn mark(&self, inner: &mut Inner) -> io::Result<()> {
-        let bytes = frame::frame_bytes(0, 0);
-        if !inner.gathering.files.is_empty() || inner.active_left() < bytes {
-            return Ok(());
-        }
-        let (position, durable) = (inner.position, inner.durable_position);
-        let mut mark = bytes::BytesMut::new();
-        frame::encode(&mut mark, MARK, inner.active.number, position, durable, &[]);
-        inner.active.slot.file.write_all_at(&mark, position - inner.active.base_position)?;
-        inner.position += bytes;
+        self.position += bytes;
         Ok(())
     }
 }
 
-// ---- Space ----
-
-impl Journal {
-    /// Stream position below which everything should be written to segments, so that ended files can be freed.
-    pub(crate) fn write_behind_target(&self) -> u64 {
-        let inner = self.inner.lock();
-        if inner.live.is_empty() { 0 } else { inner.active.base_position }
+/// Zeros that are written behind a frame from `start` to `end`, when it reaches into a page of its file that is not in memory: without
+/// them the kernel would read the rest of that page from the disk first, while the append waits.
+fn page_padding(start: u64, end: u64, file_bytes: u64) -> usize {
+    let page = BLANK_PAGE.len() as u64;
+    let begins_page = start.is_multiple_of(page) || start / page != (end - 1) / page;
+    if !begins_page || end.is_multiple_of(page) {
+        return 0;
     }
-
-    pub(crate) fn position(&self) -> u64 {
-        self.inner.lock().position
-    }
-
-    /// Whether an ended file that lies below `position` waits for a flush.
-    pub(crate) fn has_unflushed_below(&self, position: u64) -> bool {
-        let inner = self.inner.lock();
-        let ended = inner.live.iter().filter(|generation| generation.base_position < position);
-        ended.into_iter().any(|generation| inner.gathering.holds(&generation.slot.file))
-    }
-
-    /// Frees the files that hold nothing at or above `oldest_needed`, oldest first.
-    pub(crate) fn free_below(&self, oldest_needed: u64) -> io::Result<()> {
-        loop {
-            let generation = {
-                let mut inner = self.inner.lock();
-                let Some(oldest) = inner.live.front() else { return Ok(()) };
-                let end = oldest.base_position + oldest.slot.bytes;
-                if end > oldest_needed || inner.gathering.holds(&oldest.slot.file) {
-                    return Ok(());
-                }
-                let generation = inner.live.pop_front().expect("looked at just now");
-                inner.in_preparation_bytes += generation.slot.bytes;
-                generation
-            };
-            self.mark_free(&generation)?;
-            let freed_bytes = generation.slot.bytes;
-            let slot = self.grown(generation.slot)?;
-            let mut inner = self.inner.lock();
-            inner.in_preparation_bytes -= freed_bytes;
-            inner.free.push(slot);
-        }
-    }
-
-    /// The small first file, brought to full size while nobody waits for it.
-    fn grown(&self, mut slot: FileSlot) -> io::Result<FileSlot> {
-        if slot.bytes < self.limits.file_bytes {
-            let grown = slot
-                .file
-                .allocate(self.limits.file_bytes)
-                .and_then(|()| fill(&*slot.file, slot.bytes, self.limits.file_bytes));
-            match grown {
-                Ok(()) => slot.bytes = self.limits.file_bytes,
-                // It is as good as before.
-                Err(error) if is_out_of_space(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(slot)
-    }
-
-    /// Makes a file's frames unfindable, durably.
-    fn mark_free(&self, generation: &Generation) -> io::Result<()> {
-        let mut bytes = bytes::BytesMut::new();
-        frame::encode(&mut bytes, FREE_FILE, generation.number, 0, 0, &[]);
-        write_header(&generation.slot, bytes)?;
-        generation.slot.file.sync_data()
-    }
-
-    /// Creates and writes in advance one more file if fewer than two are ready and the bound allows it. Says whether it did.
-    pub(crate) fn prepare_ahead(&self) -> io::Result<bool> {
-        let bytes = self.limits.file_bytes;
-        let number = {
-            let mut inner = self.inner.lock();
-            if inner.free.len() >= 2 || inner.total_bytes() + bytes > self.limits.bytes_max {
-                return Ok(false);
-            }
-            inner.in_preparation_bytes += bytes;
-            inner.next_file_number += 1;
-            inner.next_file_number - 1
-        };
-        let created = create_file(&*self.fs, &self.dir, number, bytes, true)
-            .and_then(|slot| self.fs.sync_dir(&self.dir).map(|()| slot));
-        let mut inner = self.inner.lock();
-        inner.in_preparation_bytes -= bytes;
-        inner.free.push(created?);
-        Ok(true)
-    }
+    usize::try_from((page - end % page).min(file_bytes - end)).unwrap_or(0)
 }
 
-/// Writes a frame as both copies of a file's header.
-fn write_header(slot: &FileSlot, mut frame: bytes::BytesMut) -> io::Result<()> {
-    frame.resize(HEADER_COPY_BYTES, 0);
-    let mut copies = [IoSlice::new(&frame), IoSlice::new(&frame)];
-    slot.file.write_all_vectored_at(&mut copies, 0)
-}
-
-fn file_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:08}.journal"))
-}
-
-/// A new file of fixed size, with its blocks reserved and, if `prewrite`, written and synced.
-fn create_file(
-    fs: &dyn Fs,
-    dir: &Path,
-    number: u64,
-    bytes: u64,
-    prewrite: bool,
-) -> io::Result<FileSlot> {
-    let path = file_path(dir, number);
-    let file = fs.open(&path, OpenMode::CreateOrTruncate)?;
-    let filled =
-        file.allocate(bytes).and_then(|()| if prewrite { fill(&*file, 0, bytes) } else { Ok(()) });
-    if let Err(error) = filled {
-        // Half a file must not be counted on; a name that stays is taken up again as an empty file.
-        let _ = fs.remove_file(&path);
-        return Err(error);
-    }
-    Ok(FileSlot { number, file, bytes })
-}
-
-fn fill(file: &dyn File, mut position: u64, end: u64) -> io::Result<()> {
-    let zeros = vec![0; PREWRITE_BYTES.min(usize::try_from(end).unwrap_or(PREWRITE_BYTES))];
-    while position < end {
-        let count = zeros.len().min(usize::try_from(end - position).unwrap_or(zeros.len()));
-        file.write_all_at(&zeros[..count], position)?;
-        position += count as u64;
-    }
-    file.sync_all()
-}
+const BLANK_PAGE: [u8; 4096] = [0; 4096];

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{DirEntry, DirLock, EntryKind, File, Fs, OpenMode, Space};
-use direct::DirectWriter;
+use direct::DirectHandle;
 
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
@@ -22,7 +22,7 @@ pub struct RealFs;
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
-    direct: DirectWriter,
+    direct: DirectHandle,
 }
 
 /// Holds the lock through its open descriptor.
@@ -49,7 +49,10 @@ impl Fs for RealFs {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(RealFile { file: options.open(path)?, direct: DirectWriter::new(path) }))
+        Ok(Arc::new(RealFile {
+            file: options.open(path)?,
+            direct: DirectHandle::new(path, mode != OpenMode::Read),
+        }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -132,6 +135,14 @@ impl File for RealFile {
 
     fn write_all_uncached_at(&self, slices: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
         self.direct.write_all(&self.file, slices, position)
+    }
+
+    fn write_blocks_at(&self, blocks: &[u8], position: u64) -> io::Result<()> {
+        self.direct.write_blocks(&self.file, blocks, position)
+    }
+
+    fn read_blocks_at(&self, blocks: &mut [u8], position: u64) -> io::Result<usize> {
+        self.direct.read_blocks(&self.file, blocks, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {

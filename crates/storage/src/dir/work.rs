@@ -36,8 +36,8 @@ impl Inner {
         let _flushing = self.flushing.lock();
         self.shared.check_health()?;
         let journal = self.shared.journal();
-        let Some(group) = journal.begin_flush(only_awaited) else { return Ok(false) };
-        if let Err(error) = journal.sync(&group) {
+        let Some(mut group) = journal.begin_flush(only_awaited) else { return Ok(false) };
+        if let Err(error) = journal.sync(&mut group) {
             return Err(self.shared.fail("flush the journal", error));
         }
         for (id, covered) in group.covered {
@@ -50,6 +50,8 @@ impl Inner {
                 self.shared.observer.flushed(&log, durable_end);
             }
         }
+        // What was staged for this flush is not any more.
+        self.shared.report_room();
         Ok(true)
     }
 

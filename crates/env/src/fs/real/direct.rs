@@ -1,4 +1,4 @@
-//! Writing past the page cache.
+//! Reading and writing past the page cache.
 //!
 //! Fresh pages of the page cache are the dearest thing on the way of written-once data: on a virtual machine they cost ten times the
 //! copy. Direct I/O needs none, but asks for blocks: position, length and memory must be multiples of 4096. So a write is cut in three:
@@ -21,10 +21,10 @@ use std::sync::OnceLock;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::super::{BLOCK_BYTES, BlockBuffer};
 use super::write_all;
 
-/// Alignment that every disk in use accepts.
-const BLOCK_BYTES: u64 = 4096;
+const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// Below this, three system calls and a copy gain nothing.
 const DIRECT_BYTES_MIN: u64 = 64 * 1024;
@@ -33,21 +33,62 @@ const DIRECT_BYTES_MIN: u64 = 64 * 1024;
 const BUFFER_BYTES: usize = 1 << 20;
 
 thread_local! {
-    /// Room for an aligned buffer; one per thread that writes, which are one or two.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Made when first needed; one per thread that writes, which are one or two.
+    static BUFFER: RefCell<Option<BlockBuffer>> = const { RefCell::new(None) };
 }
 
-/// A second handle to a file, for direct writes, opened when first needed.
+/// A second handle to a file, for direct I/O, opened when first needed.
 #[derive(Debug)]
-pub(super) struct DirectWriter {
+pub(super) struct DirectHandle {
     path: PathBuf,
+    is_written: bool,
     /// `None` inside: not possible here.
     handle: OnceLock<Option<fs::File>>,
 }
 
-impl DirectWriter {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), handle: OnceLock::new() }
+impl DirectHandle {
+    pub(super) fn new(path: &Path, is_written: bool) -> Self {
+        Self { path: path.to_owned(), is_written, handle: OnceLock::new() }
+    }
+
+    /// Writes whole aligned blocks; `file` is the cached handle of the same file.
+    pub(super) fn write_blocks(
+        &self,
+        file: &fs::File,
+        blocks: &[u8],
+        position: u64,
+    ) -> io::Result<()> {
+        match self.handle(file) {
+            Some(direct) => write_direct(direct, file, blocks, position),
+            None => file.write_all_at(blocks, position),
+        }
+    }
+
+    /// Reads whole aligned blocks, up to the end of the file.
+    pub(super) fn read_blocks(
+        &self,
+        file: &fs::File,
+        blocks: &mut [u8],
+        position: u64,
+    ) -> io::Result<usize> {
+        let mut direct = self.handle(file);
+        let mut filled = 0;
+        while filled < blocks.len() {
+            let at = position + filled as u64;
+            match direct.unwrap_or(file).read_at(&mut blocks[filled..], at) {
+                Ok(0) => break,
+                // A read that ends within a block has met the end of the file.
+                Ok(count) if direct.is_some() && !count.is_multiple_of(BLOCK_BYTES) => {
+                    filled += count;
+                    break;
+                }
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if direct.is_some() && is_refused(&error) => direct = None,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
     }
 
     /// Writes all slices back to back; `file` is the cached handle of the same file.
@@ -59,16 +100,15 @@ impl DirectWriter {
     ) -> io::Result<()> {
         let bytes: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         let end = position + bytes;
-        let (first, last) =
-            (position.next_multiple_of(BLOCK_BYTES), end / BLOCK_BYTES * BLOCK_BYTES);
+        let (first, last) = (position.next_multiple_of(BLOCK), end / BLOCK * BLOCK);
         if last < first + DIRECT_BYTES_MIN {
             return write_all(file, slices, position);
         }
         let Some(direct) = self.handle(file) else {
             return write_all(file, slices, position);
         };
-        BUFFER.with_borrow_mut(|room| {
-            let buffer = aligned(room);
+        BUFFER.with_borrow_mut(|buffer| {
+            let buffer = buffer.get_or_insert_with(|| BlockBuffer::new(BUFFER_BYTES));
             copy_and_write(file, buffer, &mut slices, position, first)?;
             let mut at = first;
             while at < last {
@@ -86,8 +126,9 @@ impl DirectWriter {
     fn handle(&self, file: &fs::File) -> Option<&fs::File> {
         let open = || {
             let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
-            let direct =
-                fs::OpenOptions::new().write(true).custom_flags(flags).open(&self.path).ok()?;
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(self.is_written).custom_flags(flags);
+            let direct = options.open(&self.path).ok()?;
             // The name may have been given to another file since.
             is_same_file(file, &direct).then_some(direct)
         };
@@ -112,11 +153,13 @@ fn copy_and_write(
 /// A block that the disk's driver does not want directly after all is written the ordinary way.
 fn write_direct(direct: &fs::File, file: &fs::File, block: &[u8], position: u64) -> io::Result<()> {
     match direct.write_all_at(block, position) {
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            file.write_all_at(block, position)
-        }
+        Err(error) if is_refused(&error) => file.write_all_at(block, position),
         written => written,
     }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::INVAL.raw_os_error())
 }
 
 /// Fills `block` from the front of the slices.
@@ -129,14 +172,6 @@ fn gather(slices: &mut &mut [IoSlice<'_>], block: &mut [u8]) {
         filled += count;
         IoSlice::advance_slices(slices, count);
     }
-}
-
-/// The aligned part of a buffer that has a block too many.
-fn aligned(room: &mut Vec<u8>) -> &mut [u8] {
-    let block_bytes = usize::try_from(BLOCK_BYTES).expect("4096 fits");
-    room.resize(BUFFER_BYTES + block_bytes, 0);
-    let start = room.as_ptr().align_offset(block_bytes);
-    &mut room[start..start + BUFFER_BYTES]
 }
 
 fn is_same_file(one: &fs::File, other: &fs::File) -> bool {
@@ -177,6 +212,21 @@ mod tests {
         let mut found = vec![0; expected.len()];
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found == expected);
+    }
+
+    #[test]
+    fn blocks_are_read_back_as_written_up_to_the_end_of_the_file() {
+        let (_place, file, expected) = written(&[70_000]);
+        let mut blocks = BlockBuffer::new(12_288);
+        blocks.fill(0xa5);
+        file.write_blocks_at(&blocks, 8_192).unwrap();
+
+        let mut found = BlockBuffer::new(80_000);
+        assert_eq!(file.read_blocks_at(&mut found, 0).unwrap(), 70_000);
+        assert!(found[..8_192] == expected[..8_192]);
+        assert!(found[8_192..20_480] == blocks[..]);
+        assert!(found[20_480..70_000] == expected[20_480..]);
+        assert_eq!(file.read_blocks_at(&mut found, 81_920).unwrap(), 0);
     }
 
     #[test]
