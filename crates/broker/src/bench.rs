@@ -139,6 +139,7 @@ pub(crate) fn image(topics: &[(&str, i32)]) -> Image {
         endpoints: Vec::new(),
         rack: None,
         fenced: false,
+        shutting_down_at: None,
     };
     let mut records = vec![Record::NodeRegistered(registered)];
     for (number, (name, partition_count)) in (1..).zip(topics) {
@@ -171,5 +172,6 @@ fn partition_state() -> State {
         durability: Durability::Fsync,
         recovery: LeaderRecovery::Recovered,
         unclean_epoch: None,
+        unproven: Vec::new(),
     }
 }

@@ -122,7 +122,10 @@ impl Reconciler {
                     topics.insert(*topic_id);
                 }
                 Record::NodeRegistered(registration) if registration.node_id != self.node_id => {}
-                Record::NodeUnfenced { node_id } | Record::NodeFenced { node_id }
+                Record::NodeUnfenced { node_id }
+                | Record::NodeFenced { node_id }
+                | Record::NodeShuttingDown { node_id }
+                | Record::NodeUnregistered { node_id }
                     if *node_id != self.node_id => {}
                 Record::ConfigSet { resource: ConfigResource::Broker(id), .. }
                 | Record::ConfigRemoved { resource: ConfigResource::Broker(id), .. }
@@ -130,6 +133,8 @@ impl Reconciler {
                 Record::NodeRegistered(_)
                 | Record::NodeUnfenced { .. }
                 | Record::NodeFenced { .. }
+                | Record::NodeShuttingDown { .. }
+                | Record::NodeUnregistered { .. }
                 | Record::ConfigSet { .. }
                 | Record::ConfigRemoved { .. } => return None,
                 Record::ClusterCreated { .. }

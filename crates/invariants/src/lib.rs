@@ -3,6 +3,16 @@
 //! One catalogue, used four times: specification, model, simulator and running system. A broken invariant is a bug in this project,
 //! never bad input: input is refused with typed errors long before. [`check!`] therefore stops the process's current task at the
 //! place where the lie is first seen, before it can reach a disk or a peer, in every build profile.
+//!
+//! The tests of the tests are here too: [`mutant!`] marks the place of a rule that a test can switch off, to see whether it is found out.
+
+mod mutants;
+
+pub use mutants::Mutant;
+#[cfg(feature = "mutants")]
+pub use mutants::Plant;
+#[doc(hidden)]
+pub use mutants::is_planted;
 
 /// An invariant's name, as reports and the reliability chapter of ARCHITECTURE.md use it, and its meaning in one sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +31,13 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    QUORUM_SUPERSET = "I5" "Whom a leader waits for includes everyone who may be elected after it.",
     HIGH_WATERMARK = "I6" "The high watermark never moves back under one leader and never passes the durable end.",
     EPOCHS = "I7" "Leader epochs never decrease along a log, and the epoch index agrees with the log.",
     OFFSETS = "I8" "Offsets are dense, strictly increasing, and never reused below the high watermark.",
     TRUNCATION = "I12" "A truncation leaves the log end at the cut, the durable end at or below it, and producer state equal to the log's.",
     ACK_DURABILITY = "I13" "An acknowledged record on an fsync topic is covered by a successful flush.",
+    UNCLEAN_EXCLUSION = "I14" "A replica whose data may be incomplete does not lead.",
     ISR_SANITY = "I15" "A leader is in sync; in-sync and eligible replicas are disjoint, assigned, and enough in-sync ones leave none eligible.",
     RETENTION = "I17" "Nothing at or above the high watermark is deleted, and the log start never moves back.",
     PRODUCER_STATE = "P3" "Producer state is a function of the log.",

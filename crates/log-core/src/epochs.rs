@@ -7,7 +7,7 @@
 //! Epochs and start offsets both strictly increase along the entries (I7). An epoch that wrote nothing leaves no entry behind: the next
 //! one begins at the same offset and takes its place.
 
-use thalweg_invariants::{EPOCHS, check};
+use thalweg_invariants::{EPOCHS, Mutant, check, mutant};
 use thalweg_types::{LeaderEpoch, Offset};
 
 /// The index of one log, oldest entry first.
@@ -134,7 +134,11 @@ impl EpochIndex {
     ) -> Offset {
         let own_end =
             self.floor_end(diverging.epoch, log_end).map_or(log_start, |own| own.end_offset);
-        diverging.end_offset.min(own_end).clamp(log_start, log_end)
+        let end = match mutant!(Mutant::M7) {
+            true => diverging.end_offset,
+            false => diverging.end_offset.min(own_end),
+        };
+        end.clamp(log_start, log_end)
     }
 
     /// The log was cut at `end`: epochs that began there or later are gone.

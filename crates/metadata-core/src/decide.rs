@@ -3,15 +3,21 @@
 //! Nothing here changes an image. A request with several items is decided item by item: each gets its own answer, the facts of the
 //! accepted ones are committed together.
 
+mod alter_partition;
 mod configs;
 mod election;
+mod leaders;
 mod nodes;
 mod producer_ids;
+mod reassignment;
 mod topics;
 
+pub use alter_partition::AlterPartition;
 pub use configs::{AlterConfigs, AlteredResource, ConfigAlteration, ConfigChange, ConfigTarget};
+pub use leaders::{Candidate, ElectUnclean, ElectedUnclean, PartitionReference};
 pub use nodes::{Heartbeat, HeartbeatAnswer, RegisterNode, Registered};
 pub use producer_ids::{PRODUCER_ID_BLOCK_COUNT, ProducerIdBlock};
+pub use reassignment::{OngoingReassignment, Reassign};
 pub use topics::{
     CreatePartitions, CreateTopic, CreatedTopic, GrowTopic, PARTITIONS_PER_REQUEST_MAX,
     PARTITIONS_PER_TOPIC_MAX, RemovedTopic, TopicReference,

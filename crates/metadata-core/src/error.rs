@@ -1,7 +1,8 @@
 //! Why a request was refused. Nothing of a refused request is in effect.
 
 use thalweg_types::{
-    BrokerEpoch, ClusterId, ErrorCode, InvalidTopicName, NodeId, PartitionIndex, TopicId, TopicName,
+    BrokerEpoch, ClusterId, ErrorCode, InvalidTopicName, LeaderEpoch, NodeId, PartitionEpoch,
+    PartitionIndex, TopicId, TopicName,
 };
 
 use crate::config::InvalidConfig;
@@ -21,6 +22,10 @@ pub enum Error {
     UnknownNode(NodeId),
     #[error("node {node_id} is registered with broker epoch {current}, not {given}")]
     StaleBrokerEpoch { node_id: NodeId, given: BrokerEpoch, current: BrokerEpoch },
+    #[error("another process holds a session of node {0}")]
+    SessionHeld(NodeId),
+    #[error("node {0} is live: only a node that is gone can be unregistered")]
+    NodeIsLive(NodeId),
     #[error("every node id has been given out")]
     NodeIdsExhausted,
     #[error("every producer id has been given out")]
@@ -70,6 +75,29 @@ pub enum Error {
     #[error("the assignments must be of partitions {expected}, one each")]
     AssignedPartitionsNotDense { expected: String },
 
+    #[error("topic {topic} has no partition {partition}")]
+    UnknownPartition { topic: TopicName, partition: PartitionIndex },
+    #[error("no reassignment of the partition is in progress")]
+    NoReassignmentInProgress,
+    #[error("the partition has the leader it should have")]
+    ElectionNotNeeded,
+    #[error("the preferred leader is not in sync")]
+    PreferredLeaderNotAvailable,
+    #[error("none of the replicas can lead")]
+    EligibleLeadersNotAvailable,
+
+    // Proposals of leaders
+    #[error("the proposal is about a state that this controller does not know yet")]
+    ControllerBehind,
+    #[error("leader epoch {given} is over, the partition is in {current}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("partition epoch {given} is over, the partition is in {current}")]
+    StalePartitionEpoch { given: PartitionEpoch, current: PartitionEpoch },
+    #[error("invalid proposal: {0}")]
+    InvalidProposal(&'static str),
+    #[error("node {0} cannot be in sync now")]
+    IneligibleReplica(NodeId),
+
     // Configs
     #[error(transparent)]
     InvalidConfig(#[from] InvalidConfig),
@@ -89,6 +117,17 @@ impl Error {
             Self::UnknownNode(_) => ErrorCode::BrokerIdNotRegistered,
             Self::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
             Self::NodeIdsExhausted => ErrorCode::InvalidRegistration,
+            Self::SessionHeld(_) => ErrorCode::DuplicateBrokerRegistration,
+            Self::NodeIsLive(_) | Self::InvalidProposal(_) => ErrorCode::InvalidRequest,
+            Self::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
+            Self::NoReassignmentInProgress => ErrorCode::NoReassignmentInProgress,
+            Self::ElectionNotNeeded => ErrorCode::ElectionNotNeeded,
+            Self::PreferredLeaderNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
+            Self::EligibleLeadersNotAvailable => ErrorCode::EligibleLeadersNotAvailable,
+            Self::ControllerBehind => ErrorCode::NotController,
+            Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::StalePartitionEpoch { .. } => ErrorCode::InvalidUpdateVersion,
+            Self::IneligibleReplica(_) => ErrorCode::IneligibleReplica,
             Self::ProducerIdsExhausted | Self::TopicIdTaken => ErrorCode::UnknownServerError,
             Self::InvalidTopicName { .. } | Self::CollidingTopicName { .. } => {
                 ErrorCode::InvalidTopicException

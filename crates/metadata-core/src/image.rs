@@ -3,6 +3,8 @@
 //! Cloning an image shares all of it; applying a fact copies only the map it changes, and only while somebody else holds the older
 //! image. Readers keep an image for as long as they need one consistent view.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use thalweg_types::{
 };
 
 use crate::key::Key;
-use crate::record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record, Registration};
+use crate::record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record};
 
 /// First node id: 0 is left out, so that a field nobody filled in is no node.
 const FIRST_NODE_ID: NodeId = NodeId(1);
@@ -54,6 +56,8 @@ pub struct Node {
     pub rack: Option<String>,
     /// Neither leads nor is in sync.
     pub fenced: bool,
+    /// It has asked to stop, and neither leads nor is in sync: the log index at which others were told (R12).
+    pub shutting_down_at: Option<LogIndex>,
 }
 
 /// A topic and its partitions. Partition indexes are dense from 0.
@@ -92,6 +96,9 @@ pub struct Partition {
     pub recovery: LeaderRecovery,
     /// Epoch of the last unclean election, if there ever was one.
     pub unclean_epoch: Option<LeaderEpoch>,
+    /// Replicas that have not yet shown that what was committed before `durability` became `fsync` is on their disks (R19). After an
+    /// unclean restart they count as on a `replicated` topic.
+    pub unproven: Vec<NodeId>,
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -142,6 +149,14 @@ impl Image {
             }
             Record::NodeUnfenced { node_id } => self.set_fenced(*node_id, false),
             Record::NodeFenced { node_id } => self.set_fenced(*node_id, true),
+            Record::NodeShuttingDown { node_id } => {
+                if let Some(node) = Arc::make_mut(&mut self.nodes).get_mut(node_id) {
+                    Arc::make_mut(node).shutting_down_at = Some(position.index);
+                }
+            }
+            Record::NodeUnregistered { node_id } => {
+                Arc::make_mut(&mut self.nodes).remove(node_id);
+            }
             Record::TopicCreated { topic_id, name } => self.insert_topic(*topic_id, name),
             Record::PartitionRegistered { topic_id, partition, state }
             | Record::PartitionChanged { topic_id, partition, state } => {
@@ -292,11 +307,11 @@ impl Image {
 
     /// Brokers that may lead, in order of id.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes().filter(|node| node.role == NodeRole::Broker && !node.fenced)
+        self.nodes().filter(|node| node.role == NodeRole::Broker && node.is_live())
     }
 
     pub fn is_live(&self, id: NodeId) -> bool {
-        self.nodes.get(&id).is_some_and(|node| !node.fenced)
+        self.nodes.get(&id).is_some_and(|node| node.is_live())
     }
 
     pub fn topic_count(&self) -> usize {
@@ -342,68 +357,5 @@ impl Image {
     /// Producer ids from here on are free.
     pub fn next_producer_id(&self) -> ProducerId {
         self.next_producer_id
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------------------
-// Parts
-// ---------------------------------------------------------------------------------------------------------------------------------
-
-impl Position {
-    /// Before the first entry.
-    pub const START: Self = Self { index: LogIndex::ZERO, controller_epoch: ControllerEpoch(0) };
-}
-
-impl Node {
-    fn registered(registration: &Registration, index: LogIndex) -> Self {
-        let Registration { node_id, role, dir_id, incarnation, .. } = *registration;
-        let at = BrokerEpoch(i64::try_from(index.0).unwrap_or(i64::MAX));
-        Self {
-            id: node_id,
-            role,
-            dir_id,
-            incarnation,
-            broker_epoch: registration.broker_epoch.unwrap_or(at),
-            endpoints: registration.endpoints.clone(),
-            rack: registration.rack.clone(),
-            fenced: registration.fenced,
-        }
-    }
-
-    fn registration(&self) -> Registration {
-        Registration {
-            node_id: self.id,
-            role: self.role,
-            dir_id: self.dir_id,
-            incarnation: self.incarnation,
-            broker_epoch: Some(self.broker_epoch),
-            endpoints: self.endpoints.clone(),
-            rack: self.rack.clone(),
-            fenced: self.fenced,
-        }
-    }
-
-    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
-    }
-}
-
-impl Topic {
-    /// Partitions in order of index.
-    pub fn partition_count(&self) -> i32 {
-        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
-    }
-
-    /// Assigned replicas of the first partition, whose number new partitions get too.
-    pub fn replication_factor(&self) -> i16 {
-        let replicas = self.partitions.values().next().map_or(0, |first| first.replicas.len());
-        i16::try_from(replicas).unwrap_or(i16::MAX)
-    }
-
-    fn partition_keys(&self) -> impl Iterator<Item = Key> {
-        let topic_id = self.id;
-        self.partitions.keys().map(move |partition| {
-            Key::Partition(TopicIdPartition { topic_id, partition: *partition })
-        })
     }
 }

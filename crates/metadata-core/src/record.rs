@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, IncarnationId, NodeId, PartitionIndex, ProducerId, TopicId,
-    TopicIdPartition, TopicName,
+    BrokerEpoch, ClusterId, DirId, IncarnationId, LogIndex, NodeId, PartitionIndex, ProducerId,
+    TopicId, TopicIdPartition, TopicName,
 };
 
 use crate::image::Partition;
@@ -34,6 +34,14 @@ pub enum Record {
     },
     /// The node may neither lead nor be in sync until it is unfenced.
     NodeFenced {
+        node_id: NodeId,
+    },
+    /// The node wants to stop: it leads nothing and is in no in-sync set any more, and stays so until it registers again.
+    NodeShuttingDown {
+        node_id: NodeId,
+    },
+    /// The node is gone for good, until its disk registers again. Its id stays its disk's.
+    NodeUnregistered {
         node_id: NodeId,
     },
     TopicCreated {
@@ -85,6 +93,8 @@ pub struct Registration {
     pub endpoints: Vec<Endpoint>,
     pub rack: Option<String>,
     pub fenced: bool,
+    /// Log index at which it began to shut down; only in snapshots.
+    pub shutting_down_at: Option<LogIndex>,
 }
 
 /// What a node does.
@@ -132,7 +142,10 @@ impl Record {
             Self::ClusterCreated { .. } => Key::Cluster,
             Self::NodeIdAllocated { dir_id, .. } => Key::NodeId(*dir_id),
             Self::NodeRegistered(registration) => Key::Node(registration.node_id),
-            Self::NodeUnfenced { node_id } | Self::NodeFenced { node_id } => Key::Node(*node_id),
+            Self::NodeUnfenced { node_id }
+            | Self::NodeFenced { node_id }
+            | Self::NodeShuttingDown { node_id }
+            | Self::NodeUnregistered { node_id } => Key::Node(*node_id),
             Self::TopicCreated { topic_id, .. } | Self::TopicDeleted { topic_id } => {
                 Key::Topic(*topic_id)
             }

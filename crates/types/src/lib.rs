@@ -22,7 +22,7 @@ pub use id::{ClusterId, DirId, IncarnationId, NodeId};
 pub use modes::{Acks, CompressionType, Durability, IsolationLevel, TimestampType, UnknownMode};
 pub use offset::{LogIndex, Offset};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
-pub use time::Timestamp;
+pub use time::{Moment, Timestamp};
 pub use topic::{
     InvalidTopicName, PartitionIndex, TOPIC_NAME_BYTES_MAX, TopicId, TopicIdPartition, TopicName,
     TopicPartition,

@@ -25,6 +25,7 @@ fn registered() -> Record {
         }],
         rack: None,
         fenced: true,
+        shutting_down_at: None,
     })
 }
 

@@ -70,6 +70,7 @@ pub(super) fn heartbeat(request: &proto::HeartbeatRequest) -> Heartbeat {
         broker_epoch: BrokerEpoch(request.broker_epoch),
         applied: LogIndex(request.applied_index),
         want_shutdown: request.want_shutdown,
+        others_applied: None,
     }
 }
 

@@ -88,6 +88,7 @@ fn partition(topic_id: TopicId, index: i32) -> Record {
             durability: Durability::Fsync,
             recovery: LeaderRecovery::Recovered,
             unclean_epoch: None,
+            unproven: Vec::new(),
         },
     }
 }

@@ -130,6 +130,7 @@ fn cluster() -> Vec<Record> {
             }],
             rack: None,
             fenced: false,
+            shutting_down_at: None,
         }),
         Record::NodeUnfenced { node_id: NodeId(BROKER.0) },
     ]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use thalweg_types::NodeId;
+use thalweg_types::{Durability, NodeId};
 
 use super::election::effective_min_isr;
 use super::{Decision, ItemResult, Policy};
@@ -166,11 +166,8 @@ impl Image {
         }
     }
 
-    /// Brings what partition records carry of the configs (effective `min.insync.replicas`, durability) in line with the configs.
-    ///
-    /// R10: a change of `min.insync.replicas` forgets the eligible replicas in the same fact, so that no leader can move its high
-    /// watermark under a lower minimum while replicas count as complete that did not have to wait for it. Where nobody is in sync no
-    /// high watermark can move, and the eligible replicas are the only ones that can ever lead again: there they stay.
+    /// Brings what partition records carry of the configs (effective `min.insync.replicas`, durability) in line with the configs: R10
+    /// and R19.
     pub(super) fn partitions_following_configs(&self, policy: &Policy) -> Vec<Record> {
         self.topics().flat_map(|topic| self.topic_following_configs(topic, policy)).collect()
     }
@@ -199,13 +196,26 @@ impl Image {
 impl Partition {
     fn following(&self, config: &TopicConfig) -> Self {
         let mut next = self.clone();
-        next.durability = config.durability;
-        next.min_isr = effective_min_isr(config.min_in_sync_replicas, self.replicas.len());
-        if next.min_isr != self.min_isr && !next.isr.is_empty() {
-            next.elr.clear();
-        }
-        next.forget_eligible_when_enough();
+        next.set_durability(config.durability);
+        next.set_min_isr(self.effective_min_isr(config.min_in_sync_replicas));
         next
+    }
+
+    /// R19: what was committed under `replicated` need not be on anybody's disk yet.
+    fn set_durability(&mut self, durability: Durability) {
+        if self.durability == durability {
+            return;
+        }
+        self.durability = durability;
+        self.unproven = match durability {
+            Durability::Fsync => self.replicas.clone(),
+            Durability::Replicated => Vec::new(),
+        };
+    }
+
+    /// At most the number of assigned replicas; those that a reassignment is only adding do not raise it yet.
+    pub(super) fn effective_min_isr(&self, configured: u32) -> u32 {
+        effective_min_isr(configured, self.replicas.len() - self.adding.len())
     }
 }
 

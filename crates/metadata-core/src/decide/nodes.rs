@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use thalweg_invariants::{Mutant, mutant};
 use thalweg_types::{
     BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LogIndex, NodeId, TopicIdPartition,
 };
@@ -50,6 +51,8 @@ pub struct Heartbeat {
     pub applied: LogIndex,
     /// It wants to stop: take what it leads away from it.
     pub want_shutdown: bool,
+    /// Metadata log entry that every other live broker has applied; `None` when there is no other.
+    pub others_applied: Option<LogIndex>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +115,7 @@ impl Image {
             endpoints: request.endpoints.clone(),
             rack: request.rack.clone(),
             fenced: true,
+            shutting_down_at: None,
         }));
         Ok(Decision { records, response: Registered { node_id, cluster_id } })
     }
@@ -123,12 +127,11 @@ impl Image {
     ) -> Result<Decision<HeartbeatAnswer>, Error> {
         let node = self.registered(request.node_id, request.broker_epoch)?;
         if request.want_shutdown {
-            let records = self.fence(node);
-            let response = HeartbeatAnswer { fenced: true, may_shut_down: true };
-            return Ok(Decision { records, response });
+            return Ok(self.shut_down(node, request.others_applied));
         }
         let registered_at = u64::try_from(request.broker_epoch.0).unwrap_or(0);
-        let unfence = node.fenced && request.applied.0 >= registered_at;
+        let may_be_live = node.fenced && node.shutting_down_at.is_none();
+        let unfence = may_be_live && request.applied.0 >= registered_at;
         let mut records = Vec::new();
         if unfence {
             records.push(Record::NodeUnfenced { node_id: node.id });
@@ -136,6 +139,51 @@ impl Image {
         }
         let response = HeartbeatAnswer { fenced: node.fenced && !unfence, may_shut_down: false };
         Ok(Decision { records, response })
+    }
+
+    /// R12: takes leadership and in-sync membership from the node, then lets it go once every other live broker knows who leads instead.
+    fn shut_down(
+        &self,
+        node: &Node,
+        others_applied: Option<LogIndex>,
+    ) -> Decision<HeartbeatAnswer> {
+        let mut records = Vec::new();
+        if !node.fenced && node.shutting_down_at.is_none() {
+            records.push(Record::NodeShuttingDown { node_id: node.id });
+            records.extend(self.partitions_without(node.id, |_, _, _| true));
+        }
+        let others_know = match (others_applied, node.shutting_down_at) {
+            (None, _) => true,
+            (Some(applied), Some(at)) => applied >= at,
+            (Some(_), None) => false,
+        };
+        let may_shut_down = node.fenced || others_know;
+        if may_shut_down && !node.fenced {
+            records.push(Record::NodeFenced { node_id: node.id });
+        }
+        let response = HeartbeatAnswer { fenced: may_shut_down, may_shut_down };
+        Decision { records, response }
+    }
+
+    /// A replica's data may be incomplete, as its own broker found: it is neither in sync nor eligible until it has caught up again.
+    pub fn decide_replicas_unfit(
+        &self,
+        node_id: NodeId,
+        broker_epoch: BrokerEpoch,
+        replicas: &BTreeSet<TopicIdPartition>,
+    ) -> Result<Decision<()>, Error> {
+        self.registered(node_id, broker_epoch)?;
+        let records = self.partitions_abandoned_by(node_id, replicas);
+        Ok(Decision { records, response: () })
+    }
+
+    /// Forgets a node that is gone. Its replicas stay assigned to it.
+    pub fn decide_unregister_node(&self, node_id: NodeId) -> Result<Decision<()>, Error> {
+        let node = self.node(node_id).ok_or(Error::UnknownNode(node_id))?;
+        if node.is_live() {
+            return Err(Error::NodeIsLive(node_id));
+        }
+        Ok(Decision { records: vec![Record::NodeUnregistered { node_id }], response: () })
     }
 
     /// Fences a node that is not heard of any more. What it has flushed stays, so it stays eligible where it was in sync.
@@ -196,9 +244,11 @@ impl Image {
         let last_session = self.node(node_id).map(|node| node.broker_epoch);
         let clean = last_session.is_some() && request.previous_broker_epoch == last_session;
         self.partitions_without(node_id, |topic_id, partition, state| {
-            let proven =
-                clean || state.durability == Durability::Fsync || state.replicas.len() == 1;
-            proven && !request.suspect.contains(&TopicIdPartition { topic_id, partition })
+            let flushed =
+                state.durability == Durability::Fsync && !state.unproven.contains(&node_id);
+            let proven = clean || flushed || state.replicas.len() == 1 || mutant!(Mutant::M12);
+            let suspect = request.suspect.contains(&TopicIdPartition { topic_id, partition });
+            proven && (!suspect || mutant!(Mutant::M30))
         })
     }
 }

@@ -12,9 +12,12 @@ use crate::{
     ConfigResource, Endpoint, Key, NodeRole, Partition, Position, RegisterNode, StaticConfigs,
 };
 
+mod alter_partition;
 mod configs;
+mod leaders;
 mod nodes;
 mod properties;
+mod reassignment;
 mod topics;
 
 fn uuid(number: u32) -> Uuid {
@@ -77,6 +80,7 @@ impl Cluster {
             broker_epoch: self.epoch(node_id),
             applied: self.image.position().index,
             want_shutdown,
+            others_applied: None,
         };
         let decision = self.image.decide_heartbeat(&request).unwrap();
         self.commit(&decision.records);
@@ -127,6 +131,44 @@ impl Cluster {
             .map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())))
             .collect();
         self.create_one(topic).unwrap().topic_id
+    }
+
+    fn id(&self, topic: &str) -> TopicIdPartition {
+        let topic_id = self.image.topic(topic).unwrap().id;
+        TopicIdPartition { topic_id, partition: PartitionIndex(0) }
+    }
+
+    /// The leader's proposal to have these in sync, as it should be.
+    fn proposal(&self, topic: &str, isr: &[i32]) -> AlterPartition {
+        let state = self.partition(topic);
+        let leader = state.leader.unwrap();
+        let session = |id: &i32| (NodeId(*id), self.image.node(NodeId(*id)).unwrap().broker_epoch);
+        AlterPartition {
+            id: self.id(topic),
+            leader,
+            broker_epoch: self.epoch(leader),
+            leader_epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            isr: isr.iter().map(session).collect(),
+            recovering: false,
+            unfit: Vec::new(),
+            proven: Vec::new(),
+        }
+    }
+
+    fn alter_partition(&mut self, request: &AlterPartition) -> Result<Partition, Error> {
+        let requests = std::slice::from_ref(request);
+        let mut decision = self.image.decide_alter_partitions(requests, &self.policy);
+        self.commit(&decision.records);
+        decision.response.remove(0)
+    }
+
+    fn reassign(&mut self, topic: &str, target: Option<&[i32]>) -> Result<(), Error> {
+        let target = target.map(nodes);
+        let request = Reassign { topic: topic.to_owned(), partition: PartitionIndex(0), target };
+        let mut decision = self.image.decide_reassign(&[request], &self.policy);
+        self.commit(&decision.records);
+        decision.response.remove(0)
     }
 
     fn partition(&self, topic: &str) -> &Partition {

@@ -6,6 +6,8 @@ mod assignment;
 mod create;
 mod grow;
 
+pub(super) use assignment::check as check_replicas;
+
 use std::collections::BTreeMap;
 
 use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicName};

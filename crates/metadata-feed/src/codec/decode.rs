@@ -5,8 +5,8 @@ use thalweg_metadata_core::{
 };
 use thalweg_proto::internal::metadata::v1::{self as proto, record::Fact};
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch,
-    PartitionIndex, ProducerId, TopicId, TopicName,
+    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
+    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
 };
 
 use super::{DecodeError, uuid_from_proto};
@@ -24,6 +24,8 @@ pub fn record_from_proto(record: proto::Record) -> Result<Record, DecodeError> {
         Fact::NodeRegistered(fact) => Record::NodeRegistered(registered(fact)?),
         Fact::NodeUnfenced(fact) => Record::NodeUnfenced { node_id: NodeId(fact.node_id) },
         Fact::NodeFenced(fact) => Record::NodeFenced { node_id: NodeId(fact.node_id) },
+        Fact::NodeShuttingDown(fact) => Record::NodeShuttingDown { node_id: NodeId(fact.node_id) },
+        Fact::NodeUnregistered(fact) => Record::NodeUnregistered { node_id: NodeId(fact.node_id) },
         Fact::TopicCreated(fact) => Record::TopicCreated {
             topic_id: topic_id(&fact.topic_id)?,
             name: TopicName::new(&fact.name).map_err(|_| invalid("name", &fact.name))?,
@@ -63,6 +65,7 @@ fn registered(fact: proto::NodeRegistered) -> Result<Registration, DecodeError> 
         endpoints: fact.endpoints.into_iter().map(endpoint_from_proto).collect::<Result<_, _>>()?,
         rack: fact.rack,
         fenced: fact.fenced,
+        shutting_down_at: fact.shutting_down_at.map(LogIndex),
     })
 }
 
@@ -106,6 +109,7 @@ fn partition_state(state: Option<proto::Partition>) -> Result<Partition, DecodeE
         durability,
         recovery,
         unclean_epoch: state.unclean_epoch.map(LeaderEpoch),
+        unproven: ids(state.unproven),
     })
 }
 

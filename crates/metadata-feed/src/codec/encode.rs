@@ -24,6 +24,12 @@ pub fn record_to_proto(record: &Record) -> proto::Record {
         Record::NodeFenced { node_id } => {
             Fact::NodeFenced(proto::NodeFenced { node_id: node_id.0 })
         }
+        Record::NodeShuttingDown { node_id } => {
+            Fact::NodeShuttingDown(proto::NodeShuttingDown { node_id: node_id.0 })
+        }
+        Record::NodeUnregistered { node_id } => {
+            Fact::NodeUnregistered(proto::NodeUnregistered { node_id: node_id.0 })
+        }
         Record::TopicCreated { topic_id, name } => Fact::TopicCreated(proto::TopicCreated {
             topic_id: uuid_to_proto(topic_id.0),
             name: name.as_str().to_owned(),
@@ -73,6 +79,7 @@ fn registered(registration: &Registration) -> proto::NodeRegistered {
         endpoints: registration.endpoints.iter().map(endpoint_to_proto).collect(),
         rack: registration.rack.clone(),
         fenced: registration.fenced,
+        shutting_down_at: registration.shutting_down_at.map(|index| index.0),
     }
 }
 
@@ -115,6 +122,7 @@ fn partition_state(state: &Partition) -> proto::Partition {
         durability: durability.into(),
         recovery: recovery.into(),
         unclean_epoch: state.unclean_epoch.map(|epoch| epoch.0),
+        unproven: ids(&state.unproven),
     }
 }
 

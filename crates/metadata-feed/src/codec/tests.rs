@@ -4,8 +4,8 @@ use thalweg_metadata_core::{
     ConfigResource, Endpoint, LeaderRecovery, NodeRole, Partition, Registration,
 };
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch,
-    PartitionIndex, ProducerId, TopicId, TopicName,
+    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
+    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
 };
 
 use super::*;
@@ -28,6 +28,7 @@ fn partition() -> Partition {
         durability: Durability::Replicated,
         recovery: LeaderRecovery::Recovering,
         unclean_epoch: Some(LeaderEpoch(3)),
+        unproven: vec![NodeId(1), NodeId(3)],
     }
 }
 
@@ -45,14 +46,19 @@ fn registration() -> Registration {
         }],
         rack: Some("r1".to_owned()),
         fenced: true,
+        shutting_down_at: None,
     }
 }
 
 fn one_of_each() -> Vec<Record> {
     let topic_id = TopicId(uuid(3));
     let name = "retention.ms".to_owned();
-    let registered_before =
-        Registration { broker_epoch: Some(BrokerEpoch(0)), rack: None, ..registration() };
+    let registered_before = Registration {
+        broker_epoch: Some(BrokerEpoch(0)),
+        rack: None,
+        shutting_down_at: Some(LogIndex(8)),
+        ..registration()
+    };
     let leaderless = Partition { leader: None, unclean_epoch: None, ..partition() };
     vec![
         Record::ClusterCreated { cluster_id: ClusterId(uuid(9)) },
@@ -61,6 +67,8 @@ fn one_of_each() -> Vec<Record> {
         Record::NodeRegistered(registered_before),
         Record::NodeUnfenced { node_id: NodeId(7) },
         Record::NodeFenced { node_id: NodeId(7) },
+        Record::NodeShuttingDown { node_id: NodeId(7) },
+        Record::NodeUnregistered { node_id: NodeId(7) },
         Record::TopicCreated { topic_id, name: TopicName::new("orders").unwrap() },
         Record::PartitionRegistered { topic_id, partition: PartitionIndex(0), state: partition() },
         Record::PartitionChanged { topic_id, partition: PartitionIndex(5), state: leaderless },

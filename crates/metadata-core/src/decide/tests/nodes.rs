@@ -52,6 +52,7 @@ fn a_node_is_unfenced_once_it_has_applied_its_registration() {
         broker_epoch: BrokerEpoch(2),
         applied: LogIndex(1),
         want_shutdown: false,
+        others_applied: None,
     };
     let behind = cluster.image.decide_heartbeat(&request).unwrap();
     assert_eq!((behind.records.len(), behind.response.fenced), (0, true));

@@ -1,6 +1,7 @@
 //! Random lives of a cluster, and what must hold at every step of all of them.
 
 use proptest::prelude::*;
+use thalweg_types::{LeaderEpoch, Offset};
 
 use super::*;
 
@@ -16,10 +17,18 @@ enum Step {
     Durability { name: u32, replicated: bool },
     ClusterMinimum { minimum: Option<u32> },
     ProducerIds { node: i32 },
+    ShutDown { node: i32, others_know: bool },
+    Unregister { node: i32 },
+    Unfit { node: i32, name: u32 },
+    Propose { name: u32, isr: Vec<i32>, unfit: Vec<i32>, recovering: bool },
+    Reassign { name: u32, target: Option<Vec<i32>> },
+    ElectPreferred,
+    ElectUnclean { name: u32, nodes: Vec<i32> },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let (disk, node, name) = (1_u32..5, 1_i32..5, 0_u32..4);
+    let some = || proptest::collection::vec(1_i32..5, 0..4);
     prop_oneof![
         2 => (disk, any::<bool>()).prop_map(|(disk, clean)| Step::Register { disk, clean }),
         4 => node.clone().prop_map(|node| Step::Unfence { node }),
@@ -34,7 +43,18 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (name, any::<bool>())
             .prop_map(|(name, replicated)| Step::Durability { name, replicated }),
         1 => proptest::option::of(1_u32..4).prop_map(|minimum| Step::ClusterMinimum { minimum }),
-        1 => node.prop_map(|node| Step::ProducerIds { node }),
+        1 => node.clone().prop_map(|node| Step::ProducerIds { node }),
+        1 => (node.clone(), any::<bool>())
+            .prop_map(|(node, others_know)| Step::ShutDown { node, others_know }),
+        1 => node.clone().prop_map(|node| Step::Unregister { node }),
+        1 => (node, 0_u32..4).prop_map(|(node, name)| Step::Unfit { node, name }),
+        6 => (0_u32..4, some(), some(), any::<bool>()).prop_map(
+            |(name, isr, unfit, recovering)| Step::Propose { name, isr, unfit, recovering }
+        ),
+        2 => (0_u32..4, proptest::option::of(some()))
+            .prop_map(|(name, target)| Step::Reassign { name, target }),
+        1 => Just(Step::ElectPreferred),
+        1 => (0_u32..4, some()).prop_map(|(name, nodes)| Step::ElectUnclean { name, nodes }),
     ]
 }
 
@@ -58,8 +78,73 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
                 broker_epoch: node.broker_epoch,
                 applied: image.position().index,
                 want_shutdown: false,
+                others_applied: None,
             };
             image.decide_heartbeat(&request).unwrap().records
+        }
+        Step::ShutDown { node, others_know } => {
+            let Some(node) = image.node(NodeId(*node)) else { return Vec::new() };
+            let request = Heartbeat {
+                node_id: node.id,
+                broker_epoch: node.broker_epoch,
+                applied: image.position().index,
+                want_shutdown: true,
+                others_applied: Some(if *others_know {
+                    image.position().index
+                } else {
+                    LogIndex(0)
+                }),
+            };
+            image.decide_heartbeat(&request).unwrap().records
+        }
+        Step::Unregister { node } => records_of(image.decide_unregister_node(NodeId(*node))),
+        Step::Unfit { node, name } => {
+            let epoch = image.node(NodeId(*node)).map_or(BrokerEpoch::NONE, |n| n.broker_epoch);
+            let topic = image.topic(&format!("t{name}"));
+            let replicas = topic
+                .map(|topic| TopicIdPartition { topic_id: topic.id, partition: PartitionIndex(0) });
+            let replicas = replicas.into_iter().collect();
+            records_of(image.decide_replicas_unfit(NodeId(*node), epoch, &replicas))
+        }
+        Step::Propose { name, isr, unfit, recovering } => {
+            let name = format!("t{name}");
+            let Some(leader) =
+                image.partition(&name, PartitionIndex(0)).and_then(|state| state.leader)
+            else {
+                return Vec::new();
+            };
+            let mut members: Vec<_> =
+                isr.iter().filter(|id| image.node(NodeId(**id)).is_some()).copied().collect();
+            members.push(leader.0);
+            members.sort_unstable();
+            members.dedup();
+            let unfit = nodes(unfit);
+            let proposal = AlterPartition {
+                unfit,
+                recovering: *recovering && members.len() == 1,
+                ..cluster.proposal(&name, &members)
+            };
+            image.decide_alter_partitions(&[proposal], policy).records
+        }
+        Step::Reassign { name, target } => {
+            let target = target.as_deref().map(nodes);
+            let topic = format!("t{name}");
+            let request = Reassign { topic, partition: PartitionIndex(0), target };
+            image.decide_reassign(&[request], policy).records
+        }
+        Step::ElectPreferred => image.decide_elect_all_preferred().records,
+        Step::ElectUnclean { name, nodes } => {
+            let partition =
+                PartitionReference { topic: format!("t{name}"), partition: PartitionIndex(0) };
+            let known = nodes.iter().filter_map(|id| image.node(NodeId(*id)));
+            let candidates = known.map(|node| Candidate {
+                node: node.id,
+                broker_epoch: node.broker_epoch,
+                last_epoch: LeaderEpoch(0),
+                durable_end: Offset(0),
+            });
+            let request = ElectUnclean { partition, candidates: candidates.collect() };
+            image.decide_elect_unclean(&request).map(|d| d.records).unwrap_or_default()
         }
         Step::Fence { node } => records_of(image.decide_fence(NodeId(*node))),
         Step::Create { name, partitions, factor, minimum } => {
@@ -136,6 +221,10 @@ fn check_partitions(before: &Image, after: &Image) {
             assert!(members.iter().all(|id| new.replicas.contains(id)), "{new:?}");
             assert!(new.isr.len() < new.min_isr as usize || new.elr.is_empty(), "{new:?}");
             assert!((1..=new.replicas.len()).contains(&(new.min_isr as usize)), "{new:?}");
+            let moving = || new.adding.iter().chain(&new.removing);
+            assert!(moving().all(|id| new.replicas.contains(id)), "{new:?}");
+            let distinct: BTreeSet<_> = new.replicas.iter().collect();
+            assert_eq!(distinct.len(), new.replicas.len(), "{new:?}");
             let electable = new.elr.iter().any(|id| after.is_live(*id));
             assert!(new.leader.is_some() || !electable, "an eligible replica is not used: {new:?}");
 
@@ -145,6 +234,8 @@ fn check_partitions(before: &Image, after: &Image) {
                 assert!(new == old || new.partition_epoch > old.partition_epoch);
                 assert!(new.leader == old.leader || new.leader_epoch > old.leader_epoch);
                 assert!(epochs(new) >= epochs(old));
+                let left = old.replicas.iter().any(|id| !new.replicas.contains(id));
+                assert!(!left || new.leader_epoch > old.leader_epoch, "{old:?} to {new:?}");
             }
         }
         let dense = (0..).map(PartitionIndex).take(topic.partitions.len());

@@ -8,7 +8,7 @@ use crate::placement::Placement;
 use crate::record::NodeRole;
 
 /// Checks one partition's replicas as a client gave them. `replica_count` is what the topic's other partitions have, if any.
-pub(super) fn check(
+pub(in crate::decide) fn check(
     image: &Image,
     partition: PartitionIndex,
     replicas: &[NodeId],

@@ -1,0 +1,106 @@
+//! Which brokers are alive, as the active controller hears it.
+//!
+//! Not part of the image: a controller that takes over has heard of nobody yet, and gives every broker a whole timeout. Times are the
+//! controller's own monotonic clock; being late only delays a fencing, and fencing somebody who is alive only costs a new registration.
+
+use std::collections::BTreeMap;
+
+use thalweg_types::{BrokerEpoch, LogIndex, Moment, NodeId};
+
+use crate::decide::RegisterNode;
+use crate::error::Error;
+use crate::image::Image;
+
+/// The sessions of all unfenced brokers and of everyone heard of.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    timeout_ms: u64,
+    by_node: BTreeMap<NodeId, Session>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    broker_epoch: BrokerEpoch,
+    /// When it was last heard of, or granted a first timeout.
+    since: Moment,
+    /// `None` while it was only granted a timeout.
+    applied: Option<LogIndex>,
+}
+
+impl Sessions {
+    /// Of a controller that takes over at `now`.
+    pub fn take_over(image: &Image, timeout_ms: u64, now: Moment) -> Self {
+        let granted = |broker_epoch| Session { broker_epoch, since: now, applied: None };
+        let unfenced = image.nodes().filter(|node| !node.fenced);
+        let by_node = unfenced.map(|node| (node.id, granted(node.broker_epoch))).collect();
+        Self { timeout_ms, by_node }
+    }
+
+    /// A heartbeat of a node's present session, which has applied the metadata up to `applied`.
+    pub fn heard(
+        &mut self,
+        node: NodeId,
+        broker_epoch: BrokerEpoch,
+        applied: LogIndex,
+        now: Moment,
+    ) {
+        let session = Session { broker_epoch, since: now, applied: Some(applied) };
+        let known = self.by_node.entry(node).or_insert(session);
+        if broker_epoch >= known.broker_epoch {
+            *known = session;
+        }
+    }
+
+    /// Nodes whose sessions are over, to be fenced; they are forgotten. Those fenced already need nothing.
+    pub fn take_expired(&mut self, image: &Image, now: Moment) -> Vec<NodeId> {
+        let timeout_ms = self.timeout_ms;
+        let is_over = |session: &Session| now.ms_since(session.since) >= timeout_ms;
+        let over = self.by_node.iter().filter(|(_, session)| is_over(session));
+        let over: Vec<_> = over.map(|(node, _)| *node).collect();
+        self.by_node.retain(|_, session| !is_over(session));
+        over.into_iter().filter(|id| image.node(*id).is_some_and(|node| !node.fenced)).collect()
+    }
+
+    /// When the next session ends unless its node is heard of.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let ends = |session: &Session| session.since.saturating_add_ms(self.timeout_ms);
+        self.by_node.values().map(ends).min()
+    }
+
+    /// R12: the metadata log entry that every live broker but `node` has applied. `None`: there is no other. A broker that was not heard
+    /// of yet may have applied nothing.
+    pub fn others_applied(&self, image: &Image, node: NodeId) -> Option<LogIndex> {
+        let others = image.live_brokers().filter(|other| other.id != node);
+        others
+            .map(|other| {
+                let session = self.by_node.get(&other.id);
+                session
+                    .filter(|session| session.broker_epoch == other.broker_epoch)
+                    .and_then(|session| session.applied)
+                    .unwrap_or(LogIndex::ZERO)
+            })
+            .min()
+    }
+
+    /// R13.4: refuses a registration while another process holds a session of the same node. Only a session that was heard of counts.
+    pub fn check_registration(
+        &self,
+        image: &Image,
+        request: &RegisterNode,
+        now: Moment,
+    ) -> Result<(), Error> {
+        let node = image.node_id_of(request.dir_id).and_then(|id| image.node(id));
+        let Some(node) = node.filter(|node| node.incarnation != request.incarnation) else {
+            return Ok(());
+        };
+        let is_held = self.by_node.get(&node.id).is_some_and(|session| {
+            session.broker_epoch == node.broker_epoch
+                && session.applied.is_some()
+                && now.ms_since(session.since) < self.timeout_ms
+        });
+        if is_held && node.is_live() { Err(Error::SessionHeld(node.id)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Sessions on a cluster of two brokers.
+
+use std::collections::BTreeSet;
+
+use thalweg_types::{ClusterId, DirId, IncarnationId, Uuid};
+
+use super::*;
+use crate::decide::{Heartbeat, Policy};
+use crate::image::Position;
+use crate::record::{Endpoint, NodeRole, Record};
+
+const TIMEOUT_MS: u64 = 9_000;
+
+fn uuid(number: u8) -> Uuid {
+    Uuid::from_bytes([number; 16])
+}
+
+fn registration(disk: u8, process: u8) -> RegisterNode {
+    RegisterNode {
+        role: NodeRole::Broker,
+        dir_id: DirId(uuid(disk)),
+        incarnation: IncarnationId(uuid(process)),
+        cluster_id: None,
+        node_id: None,
+        previous_broker_epoch: None,
+        endpoints: vec![Endpoint {
+            listener: Endpoint::KAFKA.to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 9092,
+        }],
+        rack: None,
+        suspect: BTreeSet::new(),
+    }
+}
+
+fn commit(image: &mut Image, records: &[Record]) {
+    let index = LogIndex(image.position().index.0 + 1);
+    let position = Position { index, ..image.position() };
+    records.iter().for_each(|record| image.apply(position, record));
+}
+
+/// Nodes 1 and 2, unfenced, registered by processes 11 and 12.
+fn cluster() -> Image {
+    let mut image = Image::default();
+    let created = image.decide_activate(ClusterId(uuid(1)), &Policy::default());
+    commit(&mut image, &created.records);
+    for disk in [1, 2] {
+        let registered = image.decide_register_node(&registration(disk, disk + 10)).unwrap();
+        commit(&mut image, &registered.records);
+        let node = image.node(registered.response.node_id).unwrap();
+        let heartbeat = Heartbeat {
+            node_id: node.id,
+            broker_epoch: node.broker_epoch,
+            applied: image.position().index,
+            want_shutdown: false,
+            others_applied: None,
+        };
+        let unfenced = image.decide_heartbeat(&heartbeat).unwrap();
+        commit(&mut image, &unfenced.records);
+    }
+    image
+}
+
+fn hear(sessions: &mut Sessions, image: &Image, node: i32, applied: u64, now: u64) {
+    let node = image.node(NodeId(node)).unwrap();
+    sessions.heard(node.id, node.broker_epoch, LogIndex(applied), Moment(now));
+}
+
+#[test]
+fn who_is_not_heard_of_for_a_timeout_is_to_be_fenced_once() {
+    let image = cluster();
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(100));
+    assert_eq!(sessions.next_deadline(), Some(Moment(9_100)));
+    hear(&mut sessions, &image, 1, 5, 5_000);
+    assert!(sessions.take_expired(&image, Moment(9_099)).is_empty());
+    assert_eq!(sessions.take_expired(&image, Moment(9_100)), [NodeId(2)]);
+    assert!(sessions.take_expired(&image, Moment(9_101)).is_empty());
+    assert_eq!(sessions.next_deadline(), Some(Moment(14_000)));
+}
+
+#[test]
+fn a_late_heartbeat_of_an_older_session_keeps_nobody_alive() {
+    let image = cluster();
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    sessions.heard(NodeId(2), BrokerEpoch(0), LogIndex(5), Moment(8_000));
+    assert_eq!(sessions.take_expired(&image, Moment(9_000)), [NodeId(1), NodeId(2)]);
+}
+
+/// R12.
+#[test]
+fn a_broker_that_was_not_heard_of_may_have_applied_nothing() {
+    let image = cluster();
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    assert_eq!(sessions.others_applied(&image, NodeId(1)), Some(LogIndex(0)));
+    hear(&mut sessions, &image, 2, 7, 10);
+    assert_eq!(sessions.others_applied(&image, NodeId(1)), Some(LogIndex(7)));
+    assert_eq!(sessions.others_applied(&Image::default(), NodeId(1)), None);
+}
+
+/// R13.4.
+#[test]
+fn another_process_does_not_take_over_a_session_that_is_heard_of() {
+    let image = cluster();
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    let other = registration(1, 99);
+    let check = |sessions: &Sessions, request: &RegisterNode, now| {
+        sessions.check_registration(&image, request, Moment(now)).map_err(|error| error.code())
+    };
+    assert_eq!(check(&sessions, &other, 0), Ok(()), "nobody was heard of since the take-over");
+    hear(&mut sessions, &image, 1, 7, 10);
+    let refused = Err(thalweg_types::ErrorCode::DuplicateBrokerRegistration);
+    assert_eq!(check(&sessions, &other, 11), refused);
+    assert_eq!(check(&sessions, &registration(1, 11), 11), Ok(()), "the same process");
+    assert_eq!(check(&sessions, &registration(7, 99), 11), Ok(()), "a new disk");
+    assert_eq!(check(&sessions, &other, 9_010), Ok(()), "the session is over");
+}
