@@ -37,7 +37,6 @@ catalogue! {
     OFFSETS = "I8" "Offsets are dense, strictly increasing, and never reused below the high watermark.",
     TRUNCATION = "I12" "A truncation leaves the log end at the cut, the durable end at or below it, and producer state equal to the log's.",
     ACK_DURABILITY = "I13" "An acknowledged record on an fsync topic is covered by a successful flush.",
-    UNCLEAN_EXCLUSION = "I14" "A replica whose data may be incomplete does not lead.",
     ISR_SANITY = "I15" "A leader is in sync; in-sync and eligible replicas are disjoint, assigned, and enough in-sync ones leave none eligible.",
     RETENTION = "I17" "Nothing at or above the high watermark is deleted, and the log start never moves back.",
     PRODUCER_STATE = "P3" "Producer state is a function of the log.",

@@ -1,0 +1,90 @@
+//! Roles: R13, epochs, and who may lead.
+
+use thalweg_replication_core::Identity;
+use thalweg_replication_core::{Action, Fitness, LogView, Metadata, Replica, Role, Timing};
+use thalweg_types::{LogIndex, NodeId};
+
+use super::bench::*;
+
+/// R13.5.
+#[test]
+fn nothing_is_done_on_metadata_without_the_own_registration() {
+    let mut bench = Bench::new();
+    let before = u64::try_from(session(1).0 - 1).unwrap();
+    let metadata =
+        Metadata { applied: LogIndex(before), partition: &bench.partition, peers: &bench.peers };
+    let log = LogView { ends: bench.ends, epochs: &bench.epochs };
+    bench.replica.handle_metadata(&metadata, log, bench.now);
+    assert!(bench.replica.poll_action().is_none());
+    let told = bench.metadata();
+    assert_eq!(told[0], Action::BeginEpoch(EPOCH));
+}
+
+#[test]
+fn older_registrations_change_nothing() {
+    let mut bench = Bench::leading();
+    bench.partition.leader_epoch.0 -= 1;
+    bench.partition.leader = Some(NodeId(2));
+    assert!(bench.metadata().is_empty());
+    assert!(bench.replica.as_leader().is_some());
+    bench.partition.leader_epoch = EPOCH;
+    bench.partition.leader = Some(ME);
+    bench.partition.partition_epoch.0 -= 1;
+    bench.partition.isr = nodes(&[1]);
+    bench.metadata();
+    assert_eq!(bench.maximal(), nodes(&[1, 2, 3]));
+}
+
+/// I7.
+#[test]
+#[should_panic(expected = "invariant I7")]
+fn two_leaders_of_one_epoch_are_a_broken_invariant() {
+    let mut bench = Bench::leading();
+    bench.change(|partition| partition.leader = Some(NodeId(2)));
+}
+
+/// R9, R13, I14: whatever the metadata says.
+#[test]
+fn a_damaged_replica_does_not_lead() {
+    for fitness in [Fitness::Suspect, Fitness::HaltedDiverged] {
+        let mut bench = Bench::new();
+        let me = Identity { node: ME, broker_epoch: session(1), dir_id: dir(1) };
+        bench.replica = Replica::new(me, fitness, Timing::DEFAULT);
+        let told = bench.metadata();
+        if fitness == Fitness::Suspect {
+            assert_eq!(told, [Action::ReportUnfit(fitness)]);
+            assert!(matches!(bench.replica.role(), Role::Idle { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_finds_damage_asks_to_be_replaced() {
+    let mut bench = Bench::leading();
+    bench.replica.handle_fitness(Fitness::Suspect);
+    assert_eq!(bench.actions(), [Action::ReportUnfit(Fitness::Suspect)]);
+}
+
+#[test]
+fn a_lone_replica_commits_what_it_has_flushed() {
+    let mut bench = Bench::leading_with(|partition| {
+        partition.replicas = nodes(&[1]);
+        partition.isr = nodes(&[1]);
+        partition.min_isr = 1;
+    });
+    assert_eq!(bench.high_watermark(), 10);
+    bench.append(2);
+    assert_eq!(bench.high_watermark(), 10);
+    bench.flush();
+    assert_eq!(bench.high_watermark(), 12);
+    assert_eq!(bench.replica.next_deadline(bench.now), None, "an idle leader needs no timer");
+}
+
+#[test]
+fn without_a_leader_a_replica_waits() {
+    let mut bench = Bench::new();
+    bench.partition.leader = None;
+    assert!(bench.metadata().is_empty());
+    assert!(bench.wait(1_000_000).is_empty());
+    assert_eq!(bench.replica.epoch(), EPOCH);
+}
