@@ -4,7 +4,7 @@
 //! looks again (so that nothing that came in between is missed) and sleeps until one of them moves or the wait is over. Nobody polls.
 //!
 //! What a reader may see ends at the high watermark, or at the last stable offset for `read_committed`. Batches still in memory are
-//! handed out as they came in. Older ones are read from their segment: at once when the page cache has them, otherwise on a blocking
+//! handed out as they came in. Older ones are read from their segment: at once when little is asked and cached, otherwise on a blocking
 //! thread, so that a slow disk holds up nobody else; their checksums are verified on the way (D2).
 
 use std::sync::Arc;

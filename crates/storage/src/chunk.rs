@@ -3,11 +3,20 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use thalweg_record::{BatchError, Batches, verify_crc};
+use thalweg_env::fs::BLOCK_BYTES;
+use thalweg_record::{BatchError, BatchHeader, Batches, verify_crc};
 use thalweg_types::Offset;
 
 use crate::error::ReadError;
+use crate::read_buffers::ReadBuffers;
 use crate::segment::{Miss, Patience, Segment};
+
+/// Reads of this size and more go past the page cache: who asks for so much reads on and on, and old records are rarely read twice.
+/// Smaller ones are better served by the kernel, which reads ahead for them.
+const DIRECT_BYTES_MIN: usize = 128 << 10;
+
+/// Read beyond what was asked for: batches between the index entry and the offset wanted.
+const WALK_BYTES: usize = 64 << 10;
 
 /// Records from one place of a log on.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +43,7 @@ pub struct FileRange {
     pub(crate) end: Offset,
     pub(crate) bytes_max: usize,
     pub(crate) at_least_one: bool,
+    pub(crate) buffers: Arc<ReadBuffers>,
 }
 
 /// Whole batches that were read from disk, each checked against its CRC (D2).
@@ -48,6 +58,9 @@ pub struct FileSlice {
 impl FileRange {
     /// Reads without waiting for the disk; `None` when something is not in memory. For event loops.
     pub fn read_cached(&self) -> Result<Option<FileSlice>, ReadError> {
+        if self.bytes_max >= DIRECT_BYTES_MIN {
+            return Ok(None);
+        }
         match self.read_with(Patience::CachedOnly) {
             Ok(slice) => Ok(Some(slice)),
             Err(Miss::WouldWait) => Ok(None),
@@ -57,7 +70,57 @@ impl FileRange {
 
     /// Reads, waiting for the disk as needed.
     pub fn read(&self) -> Result<FileSlice, ReadError> {
+        if self.bytes_max >= DIRECT_BYTES_MIN
+            && let Some(slice) = self.read_direct()?
+        {
+            return Ok(slice);
+        }
         self.read_with(Patience::Wait).map_err(Miss::into_error)
+    }
+
+    /// One read past the page cache, from the index entry before the wanted offset on; `None` when that does not bring the whole first
+    /// batch.
+    fn read_direct(&self) -> Result<Option<FileSlice>, ReadError> {
+        let block = BLOCK_BYTES as u64;
+        let scan_start = self.segment.scan_start(self.from)?;
+        let start = scan_start / block * block;
+        let left = self.segment.written_bytes().saturating_sub(start);
+        let wanted = self.bytes_max.saturating_add(WALK_BYTES + BLOCK_BYTES);
+        let readable = usize::try_from(left).map_or(wanted, |left| wanted.min(left));
+        let whole_blocks = readable.next_multiple_of(BLOCK_BYTES);
+        let mut buffer = self.buffers.take(whole_blocks);
+        let read = self.segment.read_blocks(&mut buffer[..whole_blocks], start)?;
+        let bytes = self.buffers.lend(buffer).slice(..read.min(readable));
+        let Some(first) = self.find_first(&bytes, usize::try_from(scan_start - start).unwrap_or(0))
+        else {
+            return Ok(None);
+        };
+        let (at, header) = first;
+        let first_bytes = header.size_bytes();
+        if header.next_offset() > self.end || (first_bytes > self.bytes_max && !self.at_least_one) {
+            return Ok(Some(FileSlice { bytes: Bytes::new(), next_offset: self.from }));
+        }
+        let end = at.saturating_add(self.bytes_max.max(first_bytes)).min(bytes.len());
+        if first_bytes > end - at {
+            return Ok(None);
+        }
+        let bytes = bytes.slice(at..end);
+        let (kept, next_offset) = self.check_batches(&bytes, start + at as u64)?;
+        Ok(Some(FileSlice { bytes: bytes.slice(..kept), next_offset }))
+    }
+
+    /// The batch in `bytes` that holds the wanted offset, or the first one after it; a damaged one is left to the slow way to report.
+    fn find_first(&self, bytes: &[u8], mut at: usize) -> Option<(usize, BatchHeader)> {
+        loop {
+            let header = BatchHeader::parse(bytes.get(at..)?).ok()?;
+            if header.base_offset < self.segment.base_offset {
+                return None;
+            }
+            if header.next_offset() > self.from {
+                return Some((at, header));
+            }
+            at += header.size_bytes();
+        }
     }
 
     fn read_with(&self, patience: Patience) -> Result<FileSlice, Miss> {
@@ -72,13 +135,15 @@ impl FileRange {
         let wanted = self.bytes_max.max(first_bytes);
         let mut bytes = BytesMut::zeroed(usize::try_from(left).map_or(wanted, |l| wanted.min(l)));
         self.segment.fill(&mut bytes, first.position, patience)?;
-        Ok(self.whole_batches(bytes, first.position)?)
+        let (kept, next_offset) = self.check_batches(&bytes, first.position)?;
+        bytes.truncate(kept);
+        Ok(FileSlice { bytes: bytes.freeze(), next_offset })
     }
 
-    /// Keeps the whole batches below the end, after checking each.
-    fn whole_batches(&self, mut bytes: BytesMut, position: u64) -> Result<FileSlice, ReadError> {
+    /// Checks the whole batches below the end: how many bytes they are, and the offset after them.
+    fn check_batches(&self, bytes: &[u8], position: u64) -> Result<(usize, Offset), ReadError> {
         let (mut kept, mut next_offset) = (0, self.from);
-        for batch in Batches::new(&bytes) {
+        for batch in Batches::new(bytes) {
             let at = position + kept as u64;
             let (header, batch) = match batch {
                 Ok(batch) => batch,
@@ -95,7 +160,6 @@ impl FileRange {
             kept += batch.len();
             next_offset = header.next_offset();
         }
-        bytes.truncate(kept);
-        Ok(FileSlice { bytes: bytes.freeze(), next_offset })
+        Ok((kept, next_offset))
     }
 }

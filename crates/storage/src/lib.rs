@@ -31,6 +31,7 @@ mod journal;
 mod layout;
 mod log;
 mod open_files;
+mod read_buffers;
 mod segment;
 mod tail;
 

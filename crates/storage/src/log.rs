@@ -401,7 +401,8 @@ impl Log {
         let segment = Arc::clone(segment);
         drop(state);
         let left = usize::try_from(segment.written_bytes()).unwrap_or(usize::MAX);
-        let range = FileRange { segment, from, end, bytes_max, at_least_one };
+        let buffers = Arc::clone(&self.shared.read_buffers);
+        let range = FileRange { segment, from, end, bytes_max, at_least_one, buffers };
         Ok(ReadSlice { chunks: vec![Chunk::File(range)], bytes: bytes_max.min(left) })
     }
 }

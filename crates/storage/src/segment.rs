@@ -199,9 +199,14 @@ impl Segment {
         if patience == Patience::CachedOnly && (!self.is_open() || self.index.read().is_none()) {
             return Err(Miss::WouldWait);
         }
-        let relative = u32::try_from(offset.records_since(self.base_offset)).unwrap_or(0);
-        let start = self.with_index(|index| u64::from(position_of(index, relative)))?;
+        let start = self.scan_start(offset)?;
         self.walk(start, patience, |located| located.header.next_offset() > offset)
+    }
+
+    /// Where to begin walking for the batch that holds `offset`: a batch begins there, at or before it. May wait for the disk.
+    pub(crate) fn scan_start(&self, offset: Offset) -> Result<u64, ReadError> {
+        let relative = u32::try_from(offset.records_since(self.base_offset)).unwrap_or(0);
+        self.with_index(|index| u64::from(position_of(index, relative)))
     }
 
     /// The first batch at or after `position`, where a batch begins, that `wanted` accepts.
@@ -239,6 +244,12 @@ impl Segment {
             position += header.size_bytes() as u64;
         }
         Ok(None)
+    }
+
+    /// Reads whole blocks past the page cache, as far as the file reaches.
+    pub(crate) fn read_blocks(&self, blocks: &mut [u8], position: u64) -> Result<usize, ReadError> {
+        let file = self.log_file().map_err(|error| self.io_error(error))?;
+        file.read_blocks_at(blocks, position).map_err(|error| self.io_error(error))
     }
 
     /// Reads bytes of the file.

@@ -99,6 +99,7 @@ fn shared(options: &LogDirOptions) -> Shared {
         fs: Arc::clone(&options.fs),
         room: Room::new(options.reserve),
         open_files: Arc::new(OpenFiles::new(options.segment_files_max)),
+        read_buffers: Arc::default(),
         clock: Arc::clone(&options.clock),
         observer: Arc::clone(&options.observer),
         journal: OnceLock::new(),

@@ -15,6 +15,7 @@ use super::space::{DiskSpace, Room};
 use crate::error::{AppendError, DirFailed};
 use crate::journal::{Journal, Written};
 use crate::open_files::OpenFiles;
+use crate::read_buffers::ReadBuffers;
 use crate::segment::Segment;
 use crate::tail::TailBudget;
 
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) room: Room,
     pub(crate) open_files: Arc<OpenFiles>,
+    pub(crate) read_buffers: Arc<ReadBuffers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(super) observer: Arc<dyn LogObserver>,
     pub(super) journal: OnceLock<Journal>,

@@ -21,6 +21,7 @@ mod crashes;
 mod faults;
 mod full_disk;
 mod maintenance;
+mod reads;
 
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
