@@ -280,7 +280,17 @@ impl PartitionLog {
 
     /// What retention does now.
     pub fn plan_retention(&self, now: Timestamp) -> retention::Plan {
-        retention::plan(&self.segments, &self.offsets, &self.config, now)
+        let mut plan = retention::plan(&self.segments, &self.offsets, &self.config, now);
+        plan.roll_active |= self.is_active_past_its_age(now);
+        plan
+    }
+
+    /// By local time alone, since no batch brings another. A restart makes the segment young again.
+    fn is_active_past_its_age(&self, now: Timestamp) -> bool {
+        let active = active(&self.segments);
+        let jitter_ms = segment::jitter_ms(&self.config, self.jitter_seed, active.base_offset);
+        let age_max_ms = self.config.segment_ms.saturating_sub(jitter_ms);
+        !active.is_empty() && now.ms_since(active.created_at) > age_max_ms
     }
 
     /// Forgets the planned segments and moves the log start past them. Their files may go once the new log start cannot be lost.

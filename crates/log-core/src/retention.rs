@@ -1,7 +1,7 @@
 //! Which segments may go: by age, by the log's size, or because the log start has passed them.
 //!
 //! Whole segments go, oldest first, and never one that reaches above the last stable offset (I17). The active segment can go too: the
-//! plan then says to begin a new one first.
+//! plan then says to begin a new one first. It also says so of an active segment that is past its age and waits for no traffic to end it.
 
 use thalweg_types::{Offset, Timestamp};
 
@@ -14,7 +14,7 @@ use crate::segment::SegmentFacts;
 pub struct Plan {
     /// The segments to delete, oldest first: a prefix of the log's.
     pub delete: Vec<Expired>,
-    /// Whether the active segment is among them, so that a new one must begin at the log end first.
+    /// Whether a new segment must begin at the log end first: the active one is among those that go, or past its age.
     pub roll_active: bool,
 }
 
@@ -37,7 +37,7 @@ pub enum Reason {
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.delete.is_empty()
+        self.delete.is_empty() && !self.roll_active
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Retained {
 }
 
 impl Log {
-    /// Deletes the segments that retention no longer keeps. May wait for the disk. Their files go after the next checkpoint.
+    /// Deletes the segments that retention no longer keeps, and ends the active one when it is past its age. May wait for the disk. Their files go after the next checkpoint.
     pub fn apply_retention(&self, now: Timestamp) -> Result<Retained, StorageError> {
         self.usable()?;
         let mut files = self.files.lock();
@@ -53,7 +53,10 @@ impl Log {
             }
             self.begin_empty_segment(&mut state)?;
         }
-        let Some(last) = plan.delete.last() else { return Ok(done) };
+        let Some(last) = plan.delete.last() else {
+            state.core.apply_retention(&plan, now);
+            return Ok(done);
+        };
         let after_last = Offset(last.base_offset.0 + 1);
         let before = state.core.offsets().log_start();
         state.core.apply_retention(&plan, now);

@@ -78,6 +78,70 @@ fn a_log_whose_records_are_all_too_old_keeps_only_its_end() {
     assert_eq!(append(&log, batch(&[b"new"], 1, None)).unwrap().base_offset, Offset(40));
 }
 
+fn segment_bases(log: &Log) -> Vec<i64> {
+    log.inspect(|core| core.segments().iter().map(|segment| segment.base_offset.0).collect())
+}
+
+#[test]
+fn a_segment_ends_by_its_age_without_traffic_and_its_end_survives_a_power_cut() {
+    let bench = Bench::new(4);
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    let week_ms: u32 = 7 * 24 * 3_600_000;
+    let jitter = LogConfig { segment_jitter_ms: i64::from(week_ms) / 2, ..LogConfig::default() };
+    log.configure(LogConfig { retention_ms: None, ..jitter });
+    fill(&dir, &log, 0, 5);
+
+    bench.clock.advance_ms(week_ms / 2 - 1);
+    assert_eq!(log.apply_retention(bench.clock.now()).unwrap().segments_deleted, 0);
+    assert_eq!(segment_bases(&log), [0], "no jitter ends it that early");
+    bench.clock.advance_ms(week_ms / 2 + 2);
+    assert_eq!(log.apply_retention(bench.clock.now()).unwrap().segments_deleted, 0);
+    assert_eq!(segment_bases(&log), [0, 10]);
+    bench.clock.advance_ms(2 * week_ms);
+    log.apply_retention(bench.clock.now()).unwrap();
+    assert_eq!(segment_bases(&log), [0, 10], "an empty one does not end");
+
+    drop((dir, log));
+    bench.fs.restart_after_power_cut();
+    let dir = bench.open();
+    let log = dir.log(&id(0)).unwrap();
+    assert_eq!(segment_bases(&log), [0, 10]);
+    assert_eq!(log.offsets().log_end(), Offset(10));
+    log.begin_leader_epoch(LeaderEpoch(1)).unwrap();
+    assert_eq!(append(&log, batch(&[b"new"], 1, None)).unwrap().base_offset, Offset(10));
+    dir.step_flush().unwrap();
+    log.advance_high_watermark(log.offsets().durable_end());
+    let read = log.read(Offset(0), Offset(11), 1 << 20, true).unwrap();
+    assert!(!read.chunks.is_empty());
+}
+
+#[test]
+fn limits_that_change_while_the_log_is_used_hold_from_the_next_look_on() {
+    let bench = Bench::new(5);
+    let dir = bench.open();
+    let log = new_log(&dir, 0);
+    let keep = LogConfig { retention_ms: None, ..small_segments() };
+    log.configure(keep.clone());
+    fill(&dir, &log, 0, 60);
+    bench.clock.advance_ms(3_600_000);
+    let retain = || log.apply_retention(bench.clock.now()).unwrap().segments_deleted;
+    assert_eq!(retain(), 0);
+
+    log.configure(LogConfig { retention_bytes: Some(10_000), ..keep.clone() });
+    assert!(retain() > 1);
+    assert!((10_000..12_000).contains(&log.size_bytes()), "{}", log.size_bytes());
+    let before = segment_bases(&log).len();
+    log.configure(LogConfig { segment_bytes: 1_000, ..keep.clone() });
+    assert_eq!(retain(), 0, "no limit any more");
+    fill(&dir, &log, 60, 70);
+    assert!(segment_bases(&log).len() >= before + 5, "the new size holds for new segments");
+
+    log.configure(LogConfig { retention_ms: Some(1_000), ..keep });
+    assert!(retain() > 0);
+    assert_eq!(log.offsets().log_start(), log.offsets().log_end());
+}
+
 #[test]
 fn records_are_found_by_time_in_segments_and_in_memory() {
     for written in [false, true] {
