@@ -1,6 +1,7 @@
 //! The Admin service: changes go to the controller, questions are answered from the image.
 
 mod changes;
+mod configs;
 mod describe;
 
 use std::sync::Arc;
@@ -61,6 +62,21 @@ impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
     ) -> Result<Response<proto::DescribeTopicsResponse>, Status> {
         let image = self.0.feed.image();
         Ok(Response::new(describe::describe_topics(&image, &request.into_inner())?))
+    }
+
+    async fn describe_configs(
+        &self,
+        request: Request<proto::DescribeConfigsRequest>,
+    ) -> Result<Response<proto::DescribeConfigsResponse>, Status> {
+        Ok(Response::new(configs::describe(&self.0, request.into_inner()).await?))
+    }
+
+    async fn alter_configs(
+        &self,
+        request: Request<proto::AlterConfigsRequest>,
+    ) -> Result<Response<proto::AlterConfigsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(configs::alter(&self.0, request.into_inner(), deadline).await?))
     }
 
     async fn describe_cluster(

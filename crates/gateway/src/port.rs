@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use thalweg_metadata_core::ConfigTarget;
+use thalweg_metadata_core::config::Entry;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    Acks, IsolationLevel, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    Acks, IsolationLevel, LeaderEpoch, LogIndex, Offset, PartitionIndex, ProducerEpoch, ProducerId,
     Timestamp, TopicName,
 };
 
@@ -35,6 +37,15 @@ pub trait BrokerPort: Send + Sync + 'static {
         at: OffsetQuery,
         isolation: IsolationLevel,
     ) -> impl Future<Output = Result<Option<ListedOffset>, Error>> + Send;
+
+    /// Every config of a resource, set or not; those of a broker are known to that broker alone.
+    fn describe_configs(
+        &self,
+        target: ConfigTarget,
+    ) -> impl Future<Output = Result<Vec<Entry>, Error>> + Send;
+
+    /// Waits, within bounds, until the brokers at hand go by the metadata up to `index`.
+    fn served(&self, index: LogIndex) -> impl Future<Output = ()> + Send;
 
     /// A new identity for an idempotent producer.
     fn init_producer(

@@ -100,6 +100,7 @@ pub(crate) fn some_but_at_most(field: &str, count: usize, max: usize) -> Result<
     }
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text, for messages.
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS_MAX).collect()
 }

@@ -14,7 +14,7 @@ mod topic;
 
 use std::collections::BTreeMap;
 
-pub use definition::{Definition, InvalidConfig, Kind, Scope, Synonym};
+pub use definition::{Definition, Elsewhere, InvalidConfig, Kind, Scope, Synonym};
 pub(crate) use definition::{list_with, list_without};
 pub(crate) use describe::value_on;
 pub use describe::{
@@ -61,7 +61,7 @@ impl StaticConfigs {
     /// With a value that the process found out by itself, such as its own id.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Result<Self, InvalidConfig> {
         let definition =
-            broker_config(name).ok_or_else(|| InvalidConfig::unknown("broker", name))?;
+            broker_config(name).ok_or_else(|| InvalidConfig::unknown_of_brokers(name))?;
         let value = value.into();
         definition.check(&value)?;
         self.0.insert(definition.name, value);

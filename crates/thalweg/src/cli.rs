@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thalweg_types::{Acks, CompressionType, TopicName};
 
+pub(crate) mod config;
 pub(crate) mod values;
 
 use values::{Bootstrap, Config, Delimiter, StartAt};
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Read records of a topic.
     Consume(Consume),
+    /// Show and change the configs of topics and brokers.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Look at the files of a data directory, without a server.
     #[command(subcommand)]
     Log(Log),
@@ -90,7 +94,7 @@ pub(crate) struct Standalone {
 pub(crate) enum Topic {
     /// Create a topic.
     #[command(after_help = "Example:
-  thalweg topic create orders --partitions 3 --config retention.ms=86400000")]
+  thalweg topic create orders --partitions 3 --config retention.ms=1d")]
     Create {
         name: TopicName,
         /// Number of partitions [default: the cluster's].

@@ -10,15 +10,21 @@ use thalweg_gateway::port::{
     BrokerPort, FetchCall, FetchPartition, Fetched, FetchedPartition, ListedOffset, OffsetQuery,
     ProduceCall, Produced,
 };
+use thalweg_metadata_core::ConfigTarget;
+use thalweg_metadata_core::config::{
+    Entry, StaticConfigs, describe_all_brokers, describe_broker, describe_topic,
+};
 use thalweg_metadata_feed::Feed;
 use thalweg_record::{BatchHeader, ProduceLimits, check_produced, stamp};
 use thalweg_rpc::{Error, LeaderHint};
 use thalweg_types::{
-    Acks, ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch,
-    ProducerId, Timestamp, TopicName, TopicPartition,
+    Acks, ErrorCode, IsolationLevel, LeaderEpoch, LogIndex, NodeId, Offset, PartitionIndex,
+    ProducerEpoch, ProducerId, Timestamp, TopicName, TopicPartition,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::controller::BROKER;
 
 /// Batches in order, as they were appended.
 type Log = Vec<(BatchHeader, Bytes)>;
@@ -218,6 +224,27 @@ impl BrokerPort for MemoryBroker {
                 log.iter().find(|(header, _)| header.max_timestamp >= time).map(found)
             }
         })
+    }
+
+    async fn describe_configs(&self, target: ConfigTarget) -> Result<Vec<Entry>, Error> {
+        let image = self.feed.image();
+        let settings = StaticConfigs::new([("log.retention.hours", "2")]).unwrap();
+        let unknown = || Error::from(ErrorCode::UnknownTopicOrPartition);
+        match target {
+            ConfigTarget::Topic(name) => {
+                let topic = image.topic(&name).ok_or_else(unknown)?;
+                Ok(describe_topic(&image, topic.id, Some(BROKER), &settings))
+            }
+            ConfigTarget::Broker(id) if id == BROKER => {
+                Ok(describe_broker(&image, Some(BROKER), &settings))
+            }
+            ConfigTarget::Broker(_) => Err(ErrorCode::InvalidRequest.into()),
+            ConfigTarget::Cluster => Ok(describe_all_brokers(&image)),
+        }
+    }
+
+    async fn served(&self, index: LogIndex) {
+        assert!(self.feed.image().position().index >= index, "nothing is hosted here");
     }
 
     async fn init_producer(&self) -> Result<(ProducerId, ProducerEpoch), Error> {

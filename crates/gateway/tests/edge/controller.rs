@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use thalweg_metadata_core::{LeaderRecovery, Partition, Position, Record};
+use thalweg_metadata_core::{
+    AlterConfigs, ConfigAlteration, ConfigChange, ConfigTarget, LeaderRecovery, Partition, Policy,
+    Position, Record,
+};
 use thalweg_metadata_feed::Publisher;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error;
@@ -91,6 +94,31 @@ fn partition(topic_id: TopicId, index: i32) -> Record {
             unproven: Vec::new(),
         },
     }
+}
+
+fn alteration(asked: proto::ConfigAlteration) -> ConfigAlteration {
+    use proto::config_target::Target;
+    let target = match asked.target.unwrap().target.unwrap() {
+        Target::Topic(name) => ConfigTarget::Topic(name),
+        Target::Broker(id) => ConfigTarget::Broker(NodeId(id)),
+        Target::Cluster(_) => ConfigTarget::Cluster,
+    };
+    let change = |change: proto::ConfigChange| {
+        let edit = change.edit();
+        let name = change.name;
+        match (edit, change.value) {
+            (proto::ConfigEdit::Append, items) => {
+                ConfigChange::Append { name, items: items.unwrap() }
+            }
+            (proto::ConfigEdit::Subtract, items) => {
+                ConfigChange::Subtract { name, items: items.unwrap() }
+            }
+            (proto::ConfigEdit::Unspecified, Some(value)) => ConfigChange::Set { name, value },
+            (proto::ConfigEdit::Unspecified, None) => ConfigChange::Delete { name },
+        }
+    };
+    let changes = asked.changes.into_iter().map(change).collect();
+    ConfigAlteration { target, changes, replace: asked.replace }
 }
 
 #[tonic::async_trait]
@@ -213,9 +241,23 @@ impl proto::controller_server::Controller for MemoryController {
 
     async fn alter_configs(
         &self,
-        _: Request<proto::AlterConfigsRequest>,
+        request: Request<proto::AlterConfigsRequest>,
     ) -> Result<Response<proto::AlterConfigsResponse>, Status> {
-        Err(Status::unimplemented("not called by a gateway"))
+        let proto::AlterConfigsRequest { resources, validate_only } = request.into_inner();
+        let resources = resources.into_iter().map(alteration).collect();
+        let image = self.0.lock().unwrap().image();
+        let asked = AlterConfigs { resources, validate_only };
+        let decision = image.decide_alter_configs(&asked, &Policy::default());
+        if !decision.records.is_empty() {
+            self.publish(decision.records);
+        }
+        let answered = decision.response.into_iter().map(|result| proto::AlteredResource {
+            error: result
+                .err()
+                .map(|error| Error::new(error.code(), error.to_string()).to_detail()),
+        });
+        let resources = answered.collect();
+        Ok(Response::new(proto::AlterConfigsResponse { resources, index: self.index() }))
     }
 
     async fn allocate_producer_ids(

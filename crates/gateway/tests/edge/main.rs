@@ -5,6 +5,7 @@
 
 mod admin;
 mod broker;
+mod configs;
 mod controller;
 mod fetching;
 mod producing;

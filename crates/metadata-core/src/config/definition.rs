@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::{topic_config, topic_configs};
+
 /// One config of the catalogue.
 #[derive(Debug)]
 pub struct Definition {
@@ -67,8 +69,13 @@ pub enum Allowed {
 /// The value or name cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    #[error("unknown {what} config name: {name}")]
-    Unknown { what: &'static str, name: String },
+    #[error("unknown {what} config name: {name}{}", hint.map(|hint| format!("; {hint}")).unwrap_or_default())]
+    Unknown {
+        what: &'static str,
+        name: String,
+        /// What may have been meant.
+        hint: Option<Elsewhere>,
+    },
     #[error("invalid value {value:?} for config {name}: {allowed}")]
     Value { name: &'static str, value: String, allowed: String },
     #[error("config {name} is no list: nothing can be appended to it or subtracted from it")]
@@ -83,6 +90,20 @@ pub enum InvalidConfig {
         "config {name} cannot differ between brokers: set it as the default of all brokers (without a broker's id) or on topics"
     )]
     NotPerBroker { name: &'static str },
+}
+
+/// The config of another kind of resource that a name, or what it means, belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// `topics` or `brokers`.
+    pub of: &'static str,
+    pub name: &'static str,
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {} it is {}", self.of, self.name)
+    }
 }
 
 /// Every node holds every value in memory and in its metadata: the longest that make sense are lists of some thousand partitions.
@@ -129,8 +150,24 @@ impl Definition {
 }
 
 impl InvalidConfig {
-    pub(crate) fn unknown(what: &'static str, name: &str) -> Self {
-        Self::Unknown { what, name: name.chars().take(SHOWN_CHARS_MAX).collect() }
+    pub(crate) fn unknown_of_topics(name: &str) -> Self {
+        let means = |topic: &&Definition| topic.synonyms.iter().any(|broker| broker.name == name);
+        let meant = topic_configs().iter().find(means);
+        Self::unknown(
+            "topic",
+            name,
+            meant.map(|topic| Elsewhere { of: "topics", name: topic.name }),
+        )
+    }
+
+    pub(crate) fn unknown_of_brokers(name: &str) -> Self {
+        let meant = topic_config(name).and_then(|topic| topic.synonyms.first());
+        let hint = meant.map(|broker| Elsewhere { of: "brokers", name: broker.name });
+        Self::unknown("broker", name, hint)
+    }
+
+    fn unknown(what: &'static str, name: &str, hint: Option<Elsewhere>) -> Self {
+        Self::Unknown { what, name: name.chars().take(SHOWN_CHARS_MAX).collect(), hint }
     }
 }
 

@@ -198,6 +198,21 @@ fn the_level_is_that_of_the_codec() {
 }
 
 #[test]
+fn an_unknown_name_is_told_with_what_it_is_called_elsewhere() {
+    let of_brokers = |name| InvalidConfig::unknown_of_brokers(name).to_string();
+    let of_topics = |name| InvalidConfig::unknown_of_topics(name).to_string();
+    assert_eq!(
+        of_brokers("retention.ms"),
+        "unknown broker config name: retention.ms; of brokers it is log.retention.ms"
+    );
+    assert_eq!(
+        of_topics("message.max.bytes"),
+        "unknown topic config name: message.max.bytes; of topics it is max.message.bytes"
+    );
+    assert_eq!(of_topics("no.such"), "unknown topic config name: no.such");
+}
+
+#[test]
 fn unknown_names_in_settings_are_refused() {
     assert!(StaticConfigs::new([("no.such.config", "1")]).is_err());
     assert!(StaticConfigs::new([("num.partitions", "0")]).is_err());

@@ -253,10 +253,12 @@ fn definition_for(
 ) -> ItemResult<&'static Definition> {
     let name = change.name();
     if let ConfigResource::Topic(_) = resource {
-        return Ok(config::topic_config(name).ok_or_else(|| InvalidConfig::unknown("topic", name))?);
+        return Ok(
+            config::topic_config(name).ok_or_else(|| InvalidConfig::unknown_of_topics(name))?
+        );
     }
     let definition =
-        config::broker_config(name).ok_or_else(|| InvalidConfig::unknown("broker", name))?;
+        config::broker_config(name).ok_or_else(|| InvalidConfig::unknown_of_brokers(name))?;
     let name = definition.name;
     let goes_back = matches!(change, ConfigChange::Delete { .. });
     match (definition.scope, resource) {

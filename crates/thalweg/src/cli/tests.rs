@@ -68,6 +68,40 @@ fn delimiters_know_the_usual_escapes() {
 }
 
 #[test]
+fn configs_take_times_and_sizes_with_units() {
+    let value = |text: &str| text.parse::<Config>().unwrap().value;
+    assert_eq!(value("retention.ms=1d"), "86400000");
+    assert_eq!(value("retention.ms=90s"), "90000");
+    assert_eq!(value("retention.ms=-1"), "-1");
+    assert_eq!(value("segment.bytes=256MiB"), "268435456");
+    assert_eq!(value("retention.bytes=5GB"), "5000000000");
+    assert_eq!(value("retention.bytes=1000"), "1000");
+    // What makes no sense is the server's to refuse, with the range.
+    for strange in ["retention.ms=soon", "retention.ms=1y", "cleanup.policy=1d", "segment.bytes=d"]
+    {
+        assert_eq!(value(strange), strange.split_once('=').unwrap().1, "{strange}");
+    }
+    assert_eq!(value("retention.ms=99999999999999999999w"), "99999999999999999999w");
+}
+
+#[test]
+fn configs_belong_to_a_topic_a_broker_or_the_cluster() {
+    use super::config::{Config as Command, Resource};
+    let change = |line: &str| match parse(line).unwrap().command {
+        super::Command::Config(Command::Set(change)) => change.settings(),
+        other => panic!("{other:?}"),
+    };
+    let (resource, settings) = change("thalweg config set topic t a=1 b=2").unwrap();
+    assert_eq!(resource, Resource::Topic("t".parse().unwrap()));
+    assert_eq!(settings.len(), 2);
+    assert_eq!(change("thalweg config set broker 3 a=1").unwrap().0, Resource::Broker(3));
+    assert_eq!(change("thalweg config set cluster a=1").unwrap().0, Resource::AllBrokers);
+    for wrong in ["topic t", "topic a=1", "broker x a=1", "cluster a", "topic t/ a=1"] {
+        assert!(change(&format!("thalweg config set {wrong}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_refused_with_exit_code_two() {
     for line in [
         "thalweg",
@@ -83,6 +117,10 @@ fn wrong_usage_is_refused_with_exit_code_two() {
         "thalweg topic create t --partitions 0",
         "thalweg topic create t --config retention.ms",
         "thalweg topic delete",
+        "thalweg config",
+        "thalweg config set",
+        "thalweg config set group g a=1",
+        "thalweg config describe",
         "thalweg standalone --data-dir d --kafka-address nowhere",
     ] {
         let error = parse(line).expect_err(line);

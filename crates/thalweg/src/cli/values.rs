@@ -5,13 +5,36 @@ use std::str::FromStr;
 use jiff::Timestamp as Instant;
 use thalweg_types::{Offset, Timestamp};
 
+/// Units of configs that count milliseconds, and what they are worth.
+const MS_UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 604_800_000),
+];
+
+/// Units of configs that count bytes.
+const BYTES_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
 /// Where the gRPC listener is, as a URI that a channel can be made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bootstrap {
     pub(crate) uri: String,
 }
 
-/// A topic config: `name=value`.
+/// A config: `name=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) name: String,
@@ -63,10 +86,27 @@ impl FromStr for Config {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
-                Ok(Self { name: name.to_owned(), value: value.to_owned() })
+                Ok(Self { name: name.to_owned(), value: without_unit(name, value) })
             }
-            _ => Err(format!("{text:?} is not NAME=VALUE, such as retention.ms=86400000")),
+            _ => Err(format!("{text:?} is not NAME=VALUE, such as retention.ms=1d")),
         }
+    }
+}
+
+/// A time or size in the unit that the config counts in. What is no number with a unit stays: the server says what is wrong with it.
+fn without_unit(name: &str, value: &str) -> String {
+    let units = match name.rsplit_once('.') {
+        Some((_, "ms")) => MS_UNITS,
+        Some((_, "bytes")) => BYTES_UNITS,
+        _ => return value.to_owned(),
+    };
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let factor = units.iter().find(|(known, _)| *known == unit).map(|(_, factor)| *factor);
+    let scaled = number.parse::<u64>().ok().zip(factor);
+    match scaled.and_then(|(number, factor)| number.checked_mul(factor)) {
+        Some(scaled) => scaled.to_string(),
+        None => value.to_owned(),
     }
 }
 

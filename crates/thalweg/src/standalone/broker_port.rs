@@ -10,11 +10,12 @@ use thalweg_gateway::port::{
     BrokerPort, FetchCall, Fetched, FetchedPartition, ListedOffset, OffsetQuery, ProduceCall,
     Produced,
 };
-use thalweg_metadata_core::Endpoint;
+use thalweg_metadata_core::config::Entry;
+use thalweg_metadata_core::{ConfigTarget, Endpoint};
 use thalweg_rpc::{Error, LeaderHint};
 use thalweg_types::{
-    Acks, IsolationLevel, LeaderEpoch, NodeId, Offset, Outcome, PartitionIndex, ProducerEpoch,
-    ProducerId, TopicName, TopicPartition,
+    Acks, IsolationLevel, LeaderEpoch, LogIndex, NodeId, Offset, Outcome, PartitionIndex,
+    ProducerEpoch, ProducerId, TopicName, TopicPartition,
 };
 use tokio::sync::Mutex;
 
@@ -175,6 +176,16 @@ impl BrokerPort for LocalBroker {
             timestamp: found.timestamp,
             leader_epoch: found.leader_epoch,
         }))
+    }
+
+    async fn describe_configs(&self, target: ConfigTarget) -> Result<Vec<Entry>, Error> {
+        self.broker
+            .describe_configs(&target)
+            .map_err(|error| Error::new(error.code(), error.to_string()).not_applied())
+    }
+
+    async fn served(&self, index: LogIndex) {
+        self.broker.served(index).await;
     }
 
     async fn init_producer(&self) -> Result<(ProducerId, ProducerEpoch), Error> {

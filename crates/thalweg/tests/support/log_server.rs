@@ -337,6 +337,20 @@ impl Admin for LogServer {
         Ok(Response::new(admin::DescribeTopicsResponse { topics }))
     }
 
+    async fn describe_configs(
+        &self,
+        _: Request<admin::DescribeConfigsRequest>,
+    ) -> Result<Response<admin::DescribeConfigsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn alter_configs(
+        &self,
+        _: Request<admin::AlterConfigsRequest>,
+    ) -> Result<Response<admin::AlterConfigsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn describe_cluster(
         &self,
         _: Request<admin::DescribeClusterRequest>,

@@ -171,7 +171,8 @@ fn config_records(request: &CreateTopic) -> ItemResult<Vec<Record>> {
     let mut names = BTreeSet::new();
     let mut records = Vec::with_capacity(request.configs.len());
     for (name, value) in &request.configs {
-        let definition = topic_config(name).ok_or_else(|| InvalidConfig::unknown("topic", name))?;
+        let definition =
+            topic_config(name).ok_or_else(|| InvalidConfig::unknown_of_topics(name))?;
         let value = value.clone().ok_or(InvalidConfig::Missing { name: definition.name })?;
         definition.check(&value)?;
         if !names.insert(definition.name) {
