@@ -24,7 +24,7 @@ use crate::admission::Admission;
 use crate::append;
 use crate::controller::{ControllerClient, NewTopic};
 use crate::error::{AppendError, FetchError, ProduceError, Unknown};
-use crate::fetch::{FetchCall, Fetched, fetch};
+use crate::fetch::{FetchCall, FetchMemory, Fetched, fetch};
 use crate::hosting::Hosted;
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
@@ -170,9 +170,18 @@ impl Broker {
         acknowledged
     }
 
-    /// Reads; see [`crate::fetch`].
+    /// Reads, for who answers with at most a few megabytes and in a bounded number of calls; see [`crate::fetch`].
     pub async fn fetch(&self, call: &FetchCall) -> Vec<Result<Fetched, FetchError>> {
-        let fetched = fetch(call).await;
+        self.fetch_within(call, None).await
+    }
+
+    /// Reads, counting what is not sent yet in `memory`.
+    pub(crate) async fn fetch_within(
+        &self,
+        call: &FetchCall,
+        memory: Option<&FetchMemory>,
+    ) -> Vec<Result<Fetched, FetchError>> {
+        let fetched = fetch(call, memory).await;
         self.metrics.fetches.inc();
         let bytes: usize =
             fetched.iter().flatten().flat_map(|one| &one.batches).map(|slice| slice.len()).sum();

@@ -7,6 +7,8 @@
 //! handed out as they came in. Older ones are read from their segment: at once when little is asked and cached, otherwise on a blocking
 //! thread, so that a slow disk holds up nobody else; their checksums are verified on the way (D2).
 
+mod memory;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{FetchError, Unknown};
 use crate::partition::{Partition, View};
+pub use memory::FetchMemory;
+use memory::Lease;
 
 /// What a reader asks for.
 #[derive(Debug)]
@@ -93,18 +97,34 @@ struct Registration<'a> {
     reader: Arc<Notify>,
 }
 
-/// Answers a fetch: one result per partition asked, in the order asked.
-pub async fn fetch(call: &FetchCall) -> Vec<Result<Fetched, FetchError>> {
-    let mut look = look(call);
+/// Answers a fetch: one result per partition asked, in the order asked. Its records are counted in `memory`, if given, until they have
+/// been sent.
+pub async fn fetch(
+    call: &FetchCall,
+    memory: Option<&FetchMemory>,
+) -> Vec<Result<Fetched, FetchError>> {
+    let mut look = look(call, call.max_bytes);
     if !look.answers(call) {
         look = wait_for_more(call).await;
+    }
+    let mut lease = Lease::default();
+    if let Some(memory) = memory {
+        let allowance = memory.allowance();
+        if look.bytes > allowance {
+            look = self::look(call, allowance);
+        }
+        lease = memory.take(look.bytes).await;
     }
     let mut answer = Vec::with_capacity(look.found.len());
     for found in look.found {
         answer.push(match found {
-            Ok(found) => load(found).await,
+            Ok(found) => load(found, &mut lease).await,
             Err(error) => Err(error),
         });
+    }
+    let last = answer.iter_mut().rev().flatten().find_map(|one| one.batches.last_mut());
+    if let Some(last) = last {
+        lease.tie_rest(last);
     }
     answer.rotate_right(call.first());
     answer
@@ -148,7 +168,7 @@ async fn wait_for_more(call: &FetchCall) -> Look {
     let deadline = Instant::now() + call.max_wait;
     let registration = Registration::new(&call.partitions);
     loop {
-        let look = look(call);
+        let look = look(call, call.max_bytes);
         if look.answers(call) {
             return look;
         }
@@ -158,12 +178,12 @@ async fn wait_for_more(call: &FetchCall) -> Look {
     }
 }
 
-fn look(call: &FetchCall) -> Look {
+fn look(call: &FetchCall, max_bytes: usize) -> Look {
     let mut look =
         Look { found: Vec::with_capacity(call.partitions.len()), bytes: 0, failed: false };
     let (late, early) = call.partitions.split_at(call.first());
     for wanted in early.iter().chain(late) {
-        let found = look_at(wanted, call, look.bytes);
+        let found = look_at(wanted, call.isolation, max_bytes, look.bytes);
         match &found {
             Ok(Found::Slice { slice, .. }) => look.bytes += slice.bytes,
             Ok(Found::Nothing { .. }) => {}
@@ -176,7 +196,8 @@ fn look(call: &FetchCall) -> Look {
 
 fn look_at(
     wanted: &FetchPartition,
-    call: &FetchCall,
+    isolation: IsolationLevel,
+    max_bytes: usize,
     bytes_so_far: usize,
 ) -> Result<Found, FetchError> {
     let partition = wanted.target.as_ref().map_err(Clone::clone)?;
@@ -185,8 +206,8 @@ fn look_at(
     if wanted.offset < start || wanted.offset > end {
         return Err(FetchError::OutOfRange { offset: wanted.offset, start, end });
     }
-    let readable_end = readable_end(&view, call.isolation);
-    let room = call.max_bytes.saturating_sub(bytes_so_far).min(wanted.max_bytes);
+    let readable_end = readable_end(&view, isolation);
+    let room = max_bytes.saturating_sub(bytes_so_far).min(wanted.max_bytes);
     let first = bytes_so_far == 0;
     if wanted.offset >= readable_end || (room == 0 && !first) {
         return Ok(Found::Nothing { view });
@@ -195,7 +216,7 @@ fn look_at(
     Ok(Found::Slice { view, slice })
 }
 
-async fn load(found: Found) -> Result<Fetched, FetchError> {
+async fn load(found: Found, lease: &mut Lease) -> Result<Fetched, FetchError> {
     let (view, chunks) = match found {
         Found::Nothing { view } => (view, Vec::new()),
         Found::Slice { view, slice } => (view, slice.chunks),
@@ -203,11 +224,11 @@ async fn load(found: Found) -> Result<Fetched, FetchError> {
     let mut batches = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         batches.push(match chunk {
-            Chunk::Tail(bytes) => bytes,
-            Chunk::File(range) => match range.read_cached()? {
+            Chunk::Tail(bytes) => lease.tie(bytes),
+            Chunk::File(range) => lease.tie(match range.read_cached()? {
                 Some(slice) => slice.bytes,
                 None => blocking(move || range.read()).await?.bytes,
-            },
+            }),
         });
     }
     Ok(Fetched {

@@ -20,6 +20,7 @@ use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
 use thalweg_types::{TopicId, Uuid};
 
 use crate::broker::{Broker, TopicRef};
+use crate::fetch::FetchMemory;
 use fetch::Sessions;
 
 /// The calls this listener serves, each in every version the protocol crate knows.
@@ -49,13 +50,24 @@ const APIS: &[ApiKey] = &[
 pub struct KafkaBackend {
     broker: Arc<Broker>,
     apis: ApiTable,
+    readers: Readers,
+}
+
+/// What fetches share.
+#[derive(Debug)]
+struct Readers {
     sessions: Sessions,
+    memory: FetchMemory,
 }
 
 impl KafkaBackend {
     pub fn new(broker: Arc<Broker>, random: Arc<dyn Random>) -> Self {
-        let sessions = fetch::new_sessions(broker.options().fetch_sessions_max, random);
-        Self { broker, apis: ApiTable::of(APIS), sessions }
+        let options = broker.options();
+        let readers = Readers {
+            sessions: fetch::new_sessions(options.fetch_sessions_max, random),
+            memory: FetchMemory::new(options.fetch_memory_bytes_max),
+        };
+        Self { broker, apis: ApiTable::of(APIS), readers }
     }
 }
 
@@ -64,12 +76,16 @@ impl Backend for KafkaBackend {
         &self.apis
     }
 
+    fn is_short_of_memory(&self) -> bool {
+        self.readers.memory.is_short()
+    }
+
     async fn handle(self: &Arc<Self>, context: RequestContext, request: Request) -> Reply {
         let (broker, version) = (&*self.broker, context.api_version);
         match request {
             Request::Produce(request) => produce::produce(broker, version, request).await,
             Request::Fetch(request) => {
-                fetch::fetch(broker, &self.sessions, version, request).await.into()
+                fetch::fetch(broker, &self.readers, version, request).await.into()
             }
             Request::ListOffsets(request) => {
                 list_offsets::list_offsets(broker, version, request).await.into()

@@ -18,6 +18,8 @@ pub struct BrokerOptions {
     pub auto_create_topics: bool,
     /// Bound of one fetch answer (`fetch.max.bytes`).
     pub fetch_bytes_max: usize,
+    /// Bytes of records in answers to Kafka consumers that these have not taken yet.
+    pub fetch_memory_bytes_max: usize,
     /// Fetch sessions of Kafka consumers kept at a time (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
     /// How long a producer waits for room in the journal before it is refused.
@@ -30,6 +32,8 @@ pub struct BrokerOptions {
 impl BrokerOptions {
     /// Kafka's default of `fetch.max.bytes`.
     pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
+    /// Three quarters of the listener's bound of all answers.
+    pub const FETCH_MEMORY_BYTES_MAX: usize = 192 * 1024 * 1024;
     /// Kafka's default of `max.incremental.fetch.session.cache.slots`.
     pub const FETCH_SESSIONS_MAX: usize = 1000;
     /// Half of the 30 s a Kafka client waits for an answer by default, so that it still hears the refusal.
@@ -46,6 +50,7 @@ impl BrokerOptions {
             static_configs: StaticConfigs::default(),
             auto_create_topics: true,
             fetch_bytes_max: Self::FETCH_BYTES_MAX,
+            fetch_memory_bytes_max: Self::FETCH_MEMORY_BYTES_MAX,
             fetch_sessions_max: Self::FETCH_SESSIONS_MAX,
             room_patience: Self::ROOM_PATIENCE,
             heartbeat_interval: Self::HEARTBEAT_INTERVAL,

@@ -54,6 +54,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The calls this listener serves. ApiVersions itself is answered by the listener from this table.
     fn apis(&self) -> &ApiTable;
 
+    /// Whether answers have to wait for memory. The listener then closes clients that do not take theirs sooner than usual.
+    fn is_short_of_memory(&self) -> bool {
+        false
+    }
+
     /// Answers one request. Requests of one connection are first polled in the order of their arrival, so whatever happens before the
     /// first `await` happens in that order; after it they overlap.
     fn handle(

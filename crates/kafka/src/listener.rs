@@ -13,7 +13,10 @@ mod connection;
 mod counters;
 mod frames;
 mod log_limit;
+mod memory;
+mod places;
 mod requests;
+mod unsent;
 mod write_queue;
 
 use std::io;
@@ -31,6 +34,9 @@ pub use counters::{Counters, CountersSnapshot};
 
 use crate::backend::Backend;
 use log_limit::LogLimit;
+use memory::RequestMemory;
+use places::Places;
+use unsent::Unsent;
 
 /// Connections that wait in the kernel for being accepted.
 const ACCEPT_BACKLOG: i32 = 1024;
@@ -51,10 +57,19 @@ pub struct ListenerOptions {
     pub in_flight_max: usize,
     /// Bytes of unanswered requests of one connection after which no further one is read.
     pub in_flight_bytes_max: usize,
+    /// Bytes of requests of all connections, read in part or unanswered, after which further ones wait in their sockets. At least
+    /// `frame_bytes_max`; one request at a time may exceed it.
+    pub request_bytes_max: usize,
+    /// Bytes of answers not taken by the clients of all connections after which no further request is begun.
+    pub unsent_bytes_max: usize,
     /// Connections at a time; further ones are closed at once.
     pub connections_max: usize,
+    /// The same, of one IP address.
+    pub connections_per_ip_max: usize,
     /// How long a connection may make no progress: no complete request (or 64 KiB of one), no answer byte taken.
     pub idle_timeout: Duration,
+    /// The same for a connection that holds memory which others wait for.
+    pub stall_timeout: Duration,
     /// How long a shutdown waits for requests that are being handled, and how long they go on for a client that has ended its side.
     pub drain_timeout: Duration,
 }
@@ -69,9 +84,13 @@ impl ListenerOptions {
             // Idempotent producers have five batches in flight, replaying ones somewhat more.
             in_flight_max: 16,
             in_flight_bytes_max: 32 * 1024 * 1024,
+            request_bytes_max: 256 * 1024 * 1024,
+            unsent_bytes_max: 256 * 1024 * 1024,
             connections_max: 16 * 1024,
+            connections_per_ip_max: usize::MAX,
             // Kafka's connections.max.idle.ms.
             idle_timeout: Duration::from_secs(600),
+            stall_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -124,6 +143,8 @@ struct Shared<B> {
     options: ListenerOptions,
     counters: Arc<Counters>,
     log_limit: LogLimit,
+    memory: Arc<RequestMemory>,
+    unsent: Arc<Unsent>,
 }
 
 /// A connection on its way to its thread.
@@ -131,7 +152,7 @@ struct Accepted {
     socket: TcpStream,
     peer: SocketAddr,
     number: u64,
-    open: counters::OpenConnection,
+    place: places::Place,
 }
 
 /// Binds the address and starts the threads; returns when clients can connect.
@@ -185,6 +206,10 @@ fn start_threads<B: Backend>(
         backend,
         counters: Arc::clone(&counters),
         log_limit: LogLimit::default(),
+        memory: Arc::new(RequestMemory::new(
+            options.request_bytes_max.max(options.frame_bytes_max),
+        )),
+        unsent: Arc::new(Unsent::new(options.unsent_bytes_max)),
         options,
     });
 
@@ -195,7 +220,7 @@ fn start_threads<B: Backend>(
         listener,
         queues,
         counters: Arc::clone(&counters),
-        connections_max: shared.options.connections_max,
+        places: Places::new(shared.options.connections_max, shared.options.connections_per_ip_max),
     });
     let mut handle = ListenerHandle { local_addr, counters, stop, ended, threads: Vec::new() };
     for (number, inbox) in inboxes.into_iter().enumerate() {

@@ -316,6 +316,113 @@ fn produce_without_acks_is_not_answered() {
     assert_eq!((id, response.throttle_time_ms), (3, 20));
 }
 
+// ---- limits that all connections share ----
+
+const MIB: usize = 1024 * 1024;
+
+#[test]
+fn requests_of_many_connections_share_a_budget_and_all_are_answered() {
+    // A sixteenth of what the clients send at a time: they wait for each other, most of them in the middle of a request.
+    let served = serve(|options| {
+        options.frame_bytes_max = 2 * MIB;
+        options.request_bytes_max = 2 * MIB;
+    });
+    let send = |id: i32| {
+        let mut socket = served.connect();
+        std::thread::spawn(move || {
+            let request = produce(id, 1, MIB + MIB / 2);
+            for piece in request.chunks(100_000) {
+                socket.write_all(piece).expect("the server takes all of it in the end");
+            }
+            answer::<ProduceResponse>(&mut socket, 7, 0).1.throttle_time_ms
+        })
+    };
+    let clients: Vec<_> = (0..32).map(send).collect();
+    for client in clients {
+        assert_eq!(usize::try_from(client.join().expect("answered")), Ok(MIB + MIB / 2));
+    }
+    assert_eq!(served.handle.counters().snapshot().connections_idle, 0);
+}
+
+#[test]
+fn whoever_holds_memory_and_sends_nothing_gives_way_to_those_who_wait() {
+    let served = serve(|options| {
+        options.frame_bytes_max = MIB;
+        options.request_bytes_max = MIB;
+        options.stall_timeout = Duration::from_millis(300);
+    });
+    // Eight halves take half of the budget at once and the other half as they arrive, and one more goes over it.
+    let mut stalled: Vec<_> = (0..9).map(|_| served.connect()).collect();
+    let request = produce(1, 1, MIB - 1000);
+    for socket in &mut stalled {
+        socket.set_nonblocking(true).expect("settable");
+        let mut sent = 0;
+        while sent < request.len() / 2 {
+            match socket.write(&request[sent..request.len() / 2]) {
+                Ok(bytes) => sent += bytes,
+                // The server takes no more of it.
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+        }
+    }
+    for id in 0..4 {
+        let mut socket = served.connect();
+        socket.write_all(&produce(id, 1, MIB / 2)).expect("taken in the end");
+        assert_eq!(answer::<ProduceResponse>(&mut socket, 7, 0).0, id);
+    }
+    assert!(served.handle.counters().snapshot().connections_idle > 0);
+    // Small requests never wait for any of this.
+    served.assert_serves();
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_up_further_requests_until_their_connections_are_closed() {
+    let served = serve(|options| {
+        options.unsent_bytes_max = 60 * MIB;
+        options.stall_timeout = Duration::from_millis(300);
+    });
+    let mut deaf: Vec<_> = (0..4).map(|_| served.connect()).collect();
+    for socket in &mut deaf {
+        socket.write_all(&fetch(1, 0, 48 * MIB as i32)).expect("writes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // At the limit after the second: the others have not even begun.
+    assert!(served.echo.handled.load(Ordering::SeqCst) < 4);
+
+    let mut socket = served.connect();
+    socket.write_all(&metadata(5)).expect("writes");
+    assert_eq!(answer::<MetadataResponse>(&mut socket, 9, 1).0, 5);
+    assert!(served.handle.counters().snapshot().connections_idle > 0);
+}
+
+#[test]
+fn slow_readers_are_left_alone_while_nobody_needs_their_memory() {
+    let served = serve(|options| options.stall_timeout = Duration::from_millis(50));
+    let mut socket = served.connect();
+    socket.write_all(&fetch(1, 0, 16 * MIB as i32)).expect("writes");
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(answer::<FetchResponse>(&mut socket, 12, 1).0, 1);
+}
+
+#[test]
+fn one_address_cannot_take_all_connections() {
+    let served = serve(|options| options.connections_per_ip_max = 3);
+    let mut open: Vec<_> = (0..3).map(|_| served.connect()).collect();
+    for (id, socket) in (0..).zip(&mut open) {
+        socket.write_all(&metadata(id)).expect("writes");
+        assert_eq!(answer::<MetadataResponse>(socket, 9, 1).0, id);
+    }
+    assert_closed(&mut served.connect());
+    drop(open);
+    served.wait_until("they are gone", |served| {
+        served.handle.counters().snapshot().connections_open == 0
+    });
+    served.assert_serves();
+}
+
 // ---- frames ----
 
 #[test]

@@ -125,6 +125,7 @@ pub const RELATIONS: &[Relation] = &[
     Relation::new("broker.log.max_message_bytes", 2, "broker.journal.file_bytes"),
     Relation::new("broker.log.max_message_bytes", 1, "broker.log.segment_bytes"),
     Relation::new("broker.log.max_message_bytes", 1, "broker.kafka.frame_bytes_max"),
+    Relation::new("broker.kafka.frame_bytes_max", 1, "broker.kafka.request_bytes_max"),
 ];
 
 /// First word of every environment variable.
@@ -269,12 +270,43 @@ pub const KEYS: &[Key] = &[
         "Requests of one connection that may be worked on at a time; further ones wait in the socket.",
     ),
     Key::integer(
+        "broker.kafka.request_bytes_max",
+        256 * MIB,
+        64 * KIB,
+        4 * GIB - 1,
+        "Memory for requests of all connections; at the limit further ones wait in their sockets, in order. One more of the largest size may be over it.",
+    ),
+    Key::integer(
+        "broker.kafka.unsent_bytes_max",
+        256 * MIB,
+        MIB,
+        4 * GIB - 1,
+        "Memory for answers that clients have not taken yet; fetches are answered with less as it fills, and at the limit no request is begun.",
+    ),
+    Key::integer(
         "broker.kafka.connections_max",
         16 * 1024,
         1,
         1_000_000,
         "Kafka connections open at a time; further ones are closed at once.",
-    ),
+    )
+    .sets("max.connections"),
+    Key::integer(
+        "broker.kafka.connections_per_ip_max",
+        1_000_000,
+        1,
+        1_000_000,
+        "Kafka connections of one IP address open at a time; further ones are closed at once.",
+    )
+    .sets("max.connections.per.ip"),
+    Key::integer(
+        "broker.kafka.idle_timeout_ms",
+        600 * SECOND_MS,
+        100,
+        DAY_MS,
+        "A Kafka connection on which nothing moves for this long is closed.",
+    )
+    .sets("connections.max.idle.ms"),
     Key::integer(
         "broker.log.segment_bytes",
         GIB,

@@ -75,7 +75,11 @@ pub struct Kafka {
     pub runtimes: usize,
     pub frame_bytes_max: usize,
     pub in_flight_max: usize,
+    pub request_bytes_max: usize,
+    pub unsent_bytes_max: usize,
     pub connections_max: usize,
+    pub connections_per_ip_max: usize,
+    pub idle_timeout_ms: u64,
 }
 
 /// Defaults of topic configs, and the upkeep of logs.

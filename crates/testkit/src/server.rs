@@ -23,6 +23,8 @@ pub struct Server {
     program: PathBuf,
     directory: TempDir,
     addresses: Addresses,
+    /// Settings other than the addresses, as environment variables.
+    variables: Vec<(String, String)>,
     process: Option<Child>,
     /// Files the server's standard error went to, one per start.
     starts: usize,
@@ -43,6 +45,14 @@ impl Server {
     /// # Panics
     /// When it does not become ready.
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &[])
+    }
+
+    /// The same with settings, by their dotted names.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_with(test: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let Some(program) = program() else {
             skip(test, "no thalweg program: cargo build -p thalweg, or set THALWEG_BIN");
             return None;
@@ -52,6 +62,10 @@ impl Server {
             program,
             directory: tempfile::tempdir().expect("a temporary directory"),
             addresses: Addresses { kafka: any, grpc: any, http: any },
+            variables: settings
+                .iter()
+                .map(|(key, value)| (variable(key), (*value).into()))
+                .collect(),
             process: None,
             starts: 0,
         };
@@ -126,6 +140,7 @@ impl Server {
             .args(["--kafka-address", &self.addresses.kafka.to_string()])
             .args(["--grpc-address", &self.addresses.grpc.to_string()])
             .args(["--http-address", &self.addresses.http.to_string()])
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -233,6 +248,11 @@ fn program() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     let program = test.parent().and_then(Path::parent)?.join("thalweg");
     program.exists().then_some(program)
+}
+
+/// The environment variable of a setting.
+fn variable(key: &str) -> String {
+    format!("THALWEG__{}", key.replace('.', "__").to_uppercase())
 }
 
 fn pid(process: &Child) -> Pid {

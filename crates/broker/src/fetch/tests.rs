@@ -36,7 +36,7 @@ fn base_offsets(fetched: &Fetched) -> Vec<i64> {
 }
 
 async fn only(call: FetchCall) -> Result<Fetched, FetchError> {
-    fetch(&call).await.pop().unwrap()
+    fetch(&call, None).await.pop().unwrap()
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn an_unknown_partition_does_not_keep_the_others_waiting() {
         reader_epoch: LeaderEpoch::NONE,
     });
 
-    let answer = fetch(&call).await;
+    let answer = fetch(&call, None).await;
 
     assert!(answer[0].is_ok());
     assert!(matches!(answer[1], Err(FetchError::Unknown(Unknown::TopicOrPartition))));
@@ -194,10 +194,42 @@ async fn what_is_looked_at_first_gets_the_room_and_answers_keep_the_order_asked(
 
     for first in 0..3 {
         call.first = first;
-        let answer = fetch(&call).await;
+        let answer = fetch(&call, None).await;
         let has_records = |one: &Result<Fetched, _>| !one.as_ref().unwrap().batches.is_empty();
         let with_records: Vec<_> = answer.iter().map(has_records).collect();
         let expected: Vec<_> = (0..3).map(|place| place == first).collect();
         assert_eq!(with_records, expected);
     }
+}
+
+#[tokio::test]
+async fn an_answer_is_no_larger_than_memory_allows_and_holds_its_share_until_it_is_gone() {
+    let bench = Bench::stepped();
+    let partition = bench.leading();
+    for _ in 0..50 {
+        produce(&partition, 1000);
+    }
+    bench.log_dir.step_flush().unwrap();
+    let all: usize = only(call(&partition, 0)).await.unwrap().batches.iter().map(Bytes::len).sum();
+    assert!(all > 300_000, "{all}");
+    // The least there can be: an answer may have 64 KiB.
+    let memory = FetchMemory::new(0);
+
+    let answer = fetch(&call(&partition, 0), Some(&memory)).await.pop().unwrap().unwrap();
+    let bytes: usize = answer.batches.iter().map(Bytes::len).sum();
+    assert!(!base_offsets(&answer).is_empty());
+    assert!(bytes <= 64 * 1024, "{bytes}");
+
+    let same = call(&partition, 0);
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.extend(fetch(&same, Some(&memory)).await);
+    }
+    assert!(others.iter().all(Result::is_ok));
+    let mut one_more = Box::pin(fetch(&same, Some(&memory)));
+    let wait = Duration::from_millis(20);
+    assert!(tokio::time::timeout(wait, &mut one_more).await.is_err());
+    assert!(memory.is_short());
+    drop(answer);
+    assert!(one_more.await.pop().unwrap().is_ok());
 }

@@ -13,6 +13,7 @@ use thalweg_kafka::messages::{FetchRequest, FetchResponse};
 use thalweg_record::Batches;
 use thalweg_types::{CompressionType, ErrorCode, IsolationLevel};
 
+use super::Readers;
 use crate::broker::Broker;
 use crate::error::{FetchError, NotLeading, Unknown};
 use crate::fetch::Fetched;
@@ -32,7 +33,7 @@ pub(super) fn new_sessions(slots_max: usize, random: Arc<dyn Random>) -> Session
 
 pub(super) async fn fetch(
     broker: &Broker,
-    sessions: &Sessions,
+    readers: &Readers,
     version: i16,
     request: FetchRequest,
 ) -> FetchResponse {
@@ -44,21 +45,21 @@ pub(super) async fn fetch(
         return refuse_all(ErrorCode::InvalidRequest);
     };
     match request.session_epoch {
-        NEW_SESSION | WITHOUT_SESSION => full(broker, sessions, version, request, isolation).await,
-        _ => incremental(broker, sessions, version, request, isolation).await,
+        NEW_SESSION | WITHOUT_SESSION => full(broker, readers, version, request, isolation).await,
+        _ => incremental(broker, readers, version, request, isolation).await,
     }
 }
 
 /// Names everything the client reads and is answered with everything. Closes the session it names.
 async fn full(
     broker: &Broker,
-    sessions: &Sessions,
+    readers: &Readers,
     version: i16,
     request: FetchRequest,
     isolation: IsolationLevel,
 ) -> FetchResponse {
     if request.session_id != NO_SESSION {
-        sessions.close(request.session_id);
+        readers.sessions.close(request.session_id);
     }
     let by_id = version >= TOPIC_IDS_SINCE;
     let is_new = request.session_epoch == NEW_SESSION;
@@ -66,23 +67,24 @@ async fn full(
     session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
     drop(request);
     session.resolve(|topic, partition| broker.partition(topic, partition));
-    let fetched = broker.fetch(session.call()).await;
+    let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
     let responses = session.answer(fetched, version, true);
     let session_id =
-        if is_new { sessions.keep(session, by_id, Instant::now()) } else { NO_SESSION };
+        if is_new { readers.sessions.keep(session, by_id, Instant::now()) } else { NO_SESSION };
     FetchResponse { session_id, responses, ..Default::default() }
 }
 
 /// Names what has changed in what the client reads and is answered with what is news.
 async fn incremental(
     broker: &Broker,
-    sessions: &Sessions,
+    readers: &Readers,
     version: i16,
     request: FetchRequest,
     isolation: IsolationLevel,
 ) -> FetchResponse {
     let by_id = version >= TOPIC_IDS_SINCE;
-    let lent = sessions.lend(request.session_id, request.session_epoch, by_id, Instant::now());
+    let lent =
+        readers.sessions.lend(request.session_id, request.session_epoch, by_id, Instant::now());
     let mut lent = match lent {
         Ok(lent) => lent,
         Err(code) => return refuse_all(code),
@@ -96,7 +98,7 @@ async fn incremental(
         return FetchResponse::default();
     }
     session.resolve(|topic, partition| broker.partition(topic, partition));
-    let fetched = broker.fetch(session.call()).await;
+    let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
     let responses = session.answer(fetched, version, false);
     FetchResponse { session_id: lent.id(), responses, ..Default::default() }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Accepted;
 use super::counters::Counters;
+use super::places::Places;
 
 /// First and longest pause after a failed accept. Without one, a process out of file descriptors would spin.
 const BACK_OFF_MIN: Duration = Duration::from_millis(5);
@@ -20,13 +21,13 @@ pub(super) struct Acceptor {
     pub(super) listener: std::net::TcpListener,
     pub(super) queues: Vec<mpsc::Sender<Accepted>>,
     pub(super) counters: Arc<Counters>,
-    pub(super) connections_max: usize,
+    pub(super) places: Places,
 }
 
 impl Acceptor {
     /// Runs until it is dropped.
     pub(super) async fn run(self) {
-        let Self { listener, queues, counters, connections_max } = self;
+        let Self { listener, queues, counters, places } = self;
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -49,7 +50,7 @@ impl Acceptor {
                 }
             };
             back_off = BACK_OFF_MIN;
-            let Some(open) = counters.open_connection(connections_max) else {
+            let Some(place) = places.take(peer.ip(), &counters) else {
                 continue;
             };
             // Answers are small and awaited; waiting to fill a packet would delay them.
@@ -61,7 +62,7 @@ impl Acceptor {
             number += 1;
             if let Some(queue) = queues.get(turn) {
                 // A closed queue belongs to a thread that is stopping, and so are we.
-                let _ = queue.send(Accepted { socket, peer, number, open }).await;
+                let _ = queue.send(Accepted { socket, peer, number, place }).await;
             }
         }
     }

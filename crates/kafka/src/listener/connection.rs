@@ -6,7 +6,10 @@
 //!
 //! All of it is one task that is polled as a whole. A request is polled for the first time as soon as it is read, so requests begin in
 //! order; what does not finish at once waits in its slot while later ones are read, and answers leave from the front only.
-//! Limits: unanswered requests and their bytes, and answers that the client does not take; at a limit nothing more is read.
+//! Limits: unanswered requests and their bytes, and answers that the client does not take; at a limit nothing more is read. Two more are
+//! shared by all connections: memory for requests ([`RequestMemory`](super::memory::RequestMemory)) and bytes of answers that clients do
+//! not take ([`Unsent`](super::unsent::Unsent)). Whoever holds some of these while others wait must get on: a client that sends or takes
+//! nothing for `stall_timeout` is closed.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,7 +17,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -24,7 +27,9 @@ use tokio::time::Sleep;
 
 use super::frames::Frames;
 use super::log_limit::escaped;
+use super::memory::{Granted, Share, UNCOUNTED_BYTES_MAX};
 use super::requests::{self, Client, Question, Refused};
+use super::unsent::UnsentShare;
 use super::write_queue::WriteQueue;
 use super::{Accepted, Shared};
 use crate::backend::{Backend, Reply};
@@ -46,7 +51,15 @@ struct Connection<B> {
     slots: VecDeque<Slot>,
     /// Bytes of the requests in `slots`.
     slots_bytes: usize,
+    /// Memory of the request being read.
+    share: Share,
+    /// A wait for more of it.
+    wait: Option<Pin<Box<dyn Future<Output = Granted>>>>,
     queue: WriteQueue,
+    /// What `queue` holds, as all connections together see it.
+    unsent: UnsentShare,
+    /// A wait until others' clients have taken their answers.
+    gate: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// False once the client has ended its side, broken the protocol, or the listener stops.
     is_reading: bool,
     /// When the client ended its side. It may be gone, which a socket does not tell before something is written.
@@ -55,12 +68,16 @@ struct Connection<B> {
     /// Bytes since `last_progress` that have not counted as progress.
     unfinished_bytes: usize,
     idle: Pin<Box<Sleep>>,
+    /// Whether `idle` comes soon enough to notice that it stands still.
+    is_watched: bool,
 }
 
 /// A request without its answer sent.
 struct Slot {
     question: Question,
     request_bytes: usize,
+    /// Held until the request is answered.
+    _share: Share,
     state: SlotState,
 }
 
@@ -75,7 +92,7 @@ pub(super) async fn serve<B: Backend>(
     shared: Arc<Shared<B>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let Accepted { socket, peer, number, open: _open } = accepted;
+    let Accepted { socket, peer, number, place: _place } = accepted;
     let socket = match TcpStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -89,12 +106,17 @@ pub(super) async fn serve<B: Backend>(
         frames: Frames::new(shared.options.frame_bytes_max),
         slots: VecDeque::new(),
         slots_bytes: 0,
+        share: Share::default(),
+        wait: None,
         queue: WriteQueue::default(),
+        unsent: UnsentShare::new(Arc::clone(&shared.unsent)),
+        gate: None,
         is_reading: true,
         client_ended: None,
         last_progress: Instant::now(),
         unfinished_bytes: 0,
         idle: Box::pin(tokio::time::sleep(shared.options.idle_timeout)),
+        is_watched: false,
         socket,
         shared,
     };
@@ -129,6 +151,7 @@ impl<B: Backend> Connection<B> {
                 // The write side wants to be polled again for what is left; nothing is lost by doing so at once.
                 continue;
             }
+            self.unsent.set(self.queue.bytes());
             if !self.is_reading && self.slots.is_empty() && self.queue.is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -153,6 +176,9 @@ impl<B: Backend> Connection<B> {
     /// Reads and starts requests. True when a limit, not a lack of bytes, ended it.
     fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
         while self.may_read() {
+            if self.poll_gate(context).is_pending() {
+                return Ok(false);
+            }
             match self.frames.next() {
                 Ok(Some(frame)) => {
                     self.start(frame, context);
@@ -169,7 +195,10 @@ impl<B: Backend> Connection<B> {
                 return Ok(false);
             };
             readable?;
-            match self.frames.fill(&self.socket) {
+            let Poll::Ready(room) = self.poll_room(context) else {
+                return Ok(false);
+            };
+            match self.frames.fill(&self.socket, room) {
                 Ok(0) => {
                     // The client may have closed one direction only: what it has asked is still answered.
                     self.is_reading = false;
@@ -187,11 +216,49 @@ impl<B: Backend> Connection<B> {
         Ok(true)
     }
 
+    /// Ready when further requests may begin: clients take their answers, by and large.
+    fn poll_gate(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.gate.is_none() {
+            if !self.shared.unsent.is_full() {
+                return Poll::Ready(());
+            }
+            self.gate = Some(Box::pin(Arc::clone(&self.shared.unsent).until_room()));
+        }
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.as_mut().poll(context));
+            self.gate = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready with how many bytes more of the request being read there is memory for.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        let Some((declared, arrived)) = self.frames.unfinished() else {
+            return Poll::Ready(usize::MAX);
+        };
+        if declared <= UNCOUNTED_BYTES_MAX {
+            return Poll::Ready(usize::MAX);
+        }
+        while self.share.bytes() <= arrived {
+            if let Some(wait) = &mut self.wait {
+                let granted = ready!(wait.as_mut().poll(context));
+                self.wait = None;
+                self.share.add(granted);
+            } else if let Err(lacks) = self.shared.memory.grow(&mut self.share, declared, arrived) {
+                let is_begun = self.share.bytes() > 0;
+                let memory = Arc::clone(&self.shared.memory);
+                self.wait = Some(Box::pin(memory.wait(lacks, is_begun)));
+            }
+        }
+        Poll::Ready(self.share.bytes() - arrived)
+    }
+
     fn start(&mut self, frame: BytesMut, context: &mut Context<'_>) {
         let received_at = Instant::now();
         self.last_progress = received_at;
         self.unfinished_bytes = 0;
         let request_bytes = frame.len();
+        let share = std::mem::take(&mut self.share);
         let apis = self.shared.backend.apis();
         let parsed = match requests::parse(frame, apis) {
             Ok(parsed) => parsed,
@@ -213,7 +280,7 @@ impl<B: Backend> Connection<B> {
                 requests::client_software(request).or_else(|| self.client.software.take());
             let (question, response) = requests::api_versions(question, apis);
             let state = SlotState::Ready(Reply::Response(response));
-            return self.push_slot(Slot { question, request_bytes, state });
+            return self.push_slot(Slot { question, request_bytes, _share: share, state });
         }
         let request_context = self.client.context(question, parsed.client_id, received_at);
         let backend = Arc::clone(&self.shared.backend);
@@ -223,7 +290,7 @@ impl<B: Backend> Connection<B> {
             Poll::Ready(reply) => SlotState::Ready(reply),
             Poll::Pending => SlotState::Waiting(answer),
         };
-        self.push_slot(Slot { question, request_bytes, state });
+        self.push_slot(Slot { question, request_bytes, _share: share, state });
     }
 
     fn push_slot(&mut self, slot: Slot) {
@@ -246,7 +313,7 @@ impl<B: Backend> Connection<B> {
     /// Moves the answers that are ready at the front to the write queue.
     fn collect_answers(&mut self) {
         while let Some(Slot { state: SlotState::Ready(_), .. }) = self.slots.front() {
-            let Some(Slot { question, request_bytes, state: SlotState::Ready(reply) }) =
+            let Some(Slot { question, request_bytes, state: SlotState::Ready(reply), .. }) =
                 self.slots.pop_front()
             else {
                 return;
@@ -322,22 +389,31 @@ impl<B: Backend> Connection<B> {
         bytes
     }
 
+    /// Whether it holds something that another connection waits for.
+    fn is_in_the_way(&self) -> bool {
+        let holds_memory = self.share.bytes() > 0 && self.wait.is_none();
+        holds_memory && self.shared.memory.is_short()
+            || !self.queue.is_empty()
+                && (self.shared.unsent.is_full() || self.shared.backend.is_short_of_memory())
+    }
+
+    fn holds_anything(&self) -> bool {
+        self.share.bytes() > 0 || !self.queue.is_empty()
+    }
+
     /// Ready when the connection has made no progress for too long. Requests that are being handled are progress by themselves, but
     /// not for a client that has ended its side: a fetch that waits for days must not hold the connection of somebody who is gone.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let timeout = self.shared.options.idle_timeout;
+        if !self.is_watched && self.holds_anything() {
+            self.is_watched = true;
+            let soon = Instant::now() + self.shared.options.stall_timeout;
+            if soon < self.idle.deadline().into_std() {
+                self.idle.as_mut().reset(soon.into());
+            }
+        }
         while self.idle.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let is_handled = !self.slots.is_empty() && self.queue.is_empty();
-            if is_handled {
-                self.last_progress = now;
-            }
-            let mut deadline = self.last_progress + timeout;
-            if let Some(ended) = self.client_ended {
-                let since =
-                    if self.queue.is_empty() { ended } else { ended.max(self.last_progress) };
-                deadline = deadline.min(since + self.shared.options.drain_timeout);
-            }
+            let deadline = self.deadline(now);
             if deadline <= now {
                 self.shared.counters.connections_idle.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(
@@ -348,8 +424,32 @@ impl<B: Backend> Connection<B> {
                 );
                 return Poll::Ready(Ok(()));
             }
-            self.idle.as_mut().reset(deadline.into());
+            self.is_watched = self.holds_anything();
+            let next = if self.is_watched {
+                deadline.min(now + self.shared.options.stall_timeout)
+            } else {
+                deadline
+            };
+            self.idle.as_mut().reset(next.into());
         }
         Poll::Pending
+    }
+
+    /// When it is to be closed unless it gets on.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let options = &self.shared.options;
+        let is_handled = !self.slots.is_empty() && self.queue.is_empty();
+        // Who waits for others is not to blame for standing still.
+        if is_handled || self.wait.is_some() || self.gate.is_some() && self.queue.is_empty() {
+            self.last_progress = now;
+        }
+        let patience =
+            if self.is_in_the_way() { options.stall_timeout } else { options.idle_timeout };
+        let mut deadline = self.last_progress + patience;
+        if let Some(ended) = self.client_ended {
+            let since = if self.queue.is_empty() { ended } else { ended.max(self.last_progress) };
+            deadline = deadline.min(since + options.drain_timeout);
+        }
+        deadline
     }
 }

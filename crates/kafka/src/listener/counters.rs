@@ -112,6 +112,13 @@ impl Counters {
         Some(open)
     }
 
+    /// The connection counted as open is not let in after all.
+    pub(super) fn refused(&self, open: OpenConnection) {
+        self.connections_opened.fetch_sub(1, Ordering::Relaxed);
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+        drop(open);
+    }
+
     fn of(&self, key: ApiKey) -> Option<&AtomicU64> {
         self.requests.get(usize::try_from(key as i16).ok()?)
     }

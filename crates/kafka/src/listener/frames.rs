@@ -102,19 +102,24 @@ impl Frames {
         Ok(bytes)
     }
 
+    /// The frame being read: its whole length, and how much of it is here.
+    pub(super) fn unfinished(&self) -> Option<(usize, usize)> {
+        self.body_bytes.map(|bytes| (bytes, self.body.len()))
+    }
+
     /// Bytes of an unfinished frame that are here.
     pub(super) fn unfinished_bytes(&self) -> usize {
         self.ahead.len() + self.body.len()
     }
 
-    /// Reads once, what there is. 0 means that the client will send nothing more.
-    pub(super) fn fill(&mut self, socket: &TcpStream) -> io::Result<usize> {
+    /// Reads once, what there is, but at most `room` bytes of the frame being read. 0 means that the client will send nothing more.
+    pub(super) fn fill(&mut self, socket: &TcpStream, room: usize) -> io::Result<usize> {
         let rest = self.body_bytes.map_or(0, |bytes| bytes - self.body.len());
         if rest > 0 && self.body.len() == self.body.capacity() {
             self.body.reserve(rest.min(self.body.len().max(GROWTH_BYTES_MIN)));
         }
         let body = self.body.spare_capacity_mut();
-        let body_room = rest.min(body.len());
+        let body_room = rest.min(body.len()).min(room);
         // Reading ahead makes sense only when this read can complete the frame.
         let ahead_room = if body_room == rest { self.ahead.spare_capacity_mut() } else { &mut [] };
         let mut buffers = [
@@ -188,7 +193,7 @@ mod tests {
             let arrived = frames.body.len().max(GROWTH_BYTES_MIN);
             assert!(frames.body.capacity() <= 2 * arrived, "{}", frames.body.capacity());
             socket.readable().await.expect("readable");
-            match frames.fill(&socket) {
+            match frames.fill(&socket, usize::MAX) {
                 Ok(read) => assert!(read > 0, "the client closed early"),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }

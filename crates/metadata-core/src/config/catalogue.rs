@@ -109,6 +109,8 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Default of the topic config of the same name.";
     "compression.zstd.level" Int Some("3"), Allowed::Range(-131_072, 22), [], Dynamic,
         "Default of the topic config of the same name.";
+    "connections.max.idle.ms" Long Some("600000"), Allowed::Range(1, LONG_MAX), [], ReadOnly,
+        "A connection on which nothing moves for this long is closed.";
     "default.replication.factor" Int Some("1"), Allowed::Range(1, 32_767), [], ReadOnly,
         "Replicas of a topic created without a replication factor.";
     "delete.topic.enable" Boolean Some("true"), Allowed::Any, [], ReadOnly,
@@ -168,6 +170,10 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Default of the topic config segment.bytes.";
     "log.segment.delete.delay.ms" Long Some("60000"), Allowed::Range(0, LONG_MAX), [], Dynamic,
         "Default of the topic config file.delete.delay.ms.";
+    "max.connections" Int Some("2147483647"), Allowed::Range(0, INT_MAX), [], ReadOnly,
+        "Connections open at a time.";
+    "max.connections.per.ip" Int Some("2147483647"), Allowed::Range(0, INT_MAX), [], ReadOnly,
+        "Connections of one address open at a time.";
     "max.incremental.fetch.session.cache.slots" Int Some("1000"), Allowed::Range(0, INT_MAX), [], ReadOnly,
         "Fetch sessions kept at a time.";
     "message.max.bytes" Int Some("1048588"), Allowed::Range(0, INT_MAX), [], Dynamic,

@@ -34,6 +34,17 @@ impl Connection {
         Self { socket }
     }
 
+    /// The same from another address of this machine, 127.0.0.`host`; an error when the server or the system refuses it.
+    pub(crate) fn open_from(host: u8, address: SocketAddr) -> std::io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into())?;
+        socket.connect(&address.into())?;
+        let socket = TcpStream::from(socket);
+        socket.set_nodelay(true)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { socket })
+    }
+
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }

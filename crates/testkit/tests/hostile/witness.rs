@@ -27,14 +27,15 @@ pub(crate) struct Witness {
     connection: Connection,
     /// Records it has produced.
     produced: i64,
-    slowest: Duration,
+    /// How long each round trip took.
+    times: Vec<Duration>,
 }
 
 impl Witness {
     /// Opens the connection, creates the topics and puts one record into [`VICTIM`].
     pub(crate) fn begin(address: SocketAddr) -> Self {
         let mut witness =
-            Self { connection: Connection::open(address), produced: 0, slowest: Duration::ZERO };
+            Self { connection: Connection::open(address), produced: 0, times: Vec::new() };
         let mut compacted = new_topic(COMPACTED);
         compacted.configs.push(CreatableTopicConfig {
             name: "cleanup.policy".into(),
@@ -53,7 +54,7 @@ impl Witness {
         Self { connection: Connection::open(address), ..self }
     }
 
-    fn produce(&mut self, topic: &str, value: &[u8]) -> i64 {
+    pub(crate) fn produce(&mut self, topic: &str, value: &[u8]) -> i64 {
         let mut batch = BatchBuilder::new(CompressionType::None);
         batch.push(Timestamp(1), None, Some(value), &[]).expect("fits");
         let batch = batch.finish().expect("not empty");
@@ -76,7 +77,7 @@ impl Witness {
         let values: Vec<_> = all.iter().map(|record| record.expect("a record").value).collect();
         assert_eq!(values, [Some(value.as_bytes())]);
         self.produced += 1;
-        self.slowest = self.slowest.max(begin.elapsed());
+        self.times.push(begin.elapsed());
     }
 
     /// Log end offsets of the topics that are aimed at, added up.
@@ -93,6 +94,13 @@ impl Witness {
 
     /// Longest time for one record there and back.
     pub(crate) fn slowest(&self) -> Duration {
-        self.slowest
+        self.times.iter().max().copied().unwrap_or_default()
+    }
+
+    /// How long the round trips since the last call of this took, in order of length.
+    pub(crate) fn take_times(&mut self) -> Vec<Duration> {
+        let mut times = std::mem::take(&mut self.times);
+        times.sort_unstable();
+        times
     }
 }

@@ -271,6 +271,8 @@ fn broker_options(
         auto_create_topics: broker.auto_create_topics,
         fetch_bytes_max: broker.fetch_bytes_max,
         fetch_sessions_max: broker.fetch_sessions_max,
+        // What is left is for other answers.
+        fetch_memory_bytes_max: broker.kafka.unsent_bytes_max / 4 * 3,
         heartbeat_interval: Duration::from_millis(broker.heartbeat_interval_ms),
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
@@ -288,7 +290,11 @@ fn serve_kafka(
         runtimes: kafka.runtimes,
         frame_bytes_max: kafka.frame_bytes_max,
         in_flight_max: kafka.in_flight_max,
+        request_bytes_max: kafka.request_bytes_max,
+        unsent_bytes_max: kafka.unsent_bytes_max,
         connections_max: kafka.connections_max,
+        connections_per_ip_max: kafka.connections_per_ip_max,
+        idle_timeout: Duration::from_millis(kafka.idle_timeout_ms),
         ..ListenerOptions::new(bound.local_addr())
     };
     let backend = KafkaBackend::new(Arc::clone(broker), Arc::clone(&machine.random));
