@@ -10,7 +10,7 @@ use thalweg_types::{Acks, CompressionType, TopicName};
 pub(crate) mod config;
 pub(crate) mod values;
 
-use values::{Bootstrap, Config, Delimiter, StartAt};
+use values::{Bootstrap, Config, Delimiter, Span, StartAt};
 
 /// Thalweg: a durable commit log that speaks Kafka's protocol and gRPC.
 #[derive(Debug, Parser)]
@@ -199,6 +199,9 @@ pub(crate) struct Produce {
         value_parser = clap::value_parser!(u32).range(1..=32 * 1024 * 1024)
     )]
     pub(crate) batch_bytes: u32,
+    /// How long a batch is sent again after errors that may pass; it is stored once all the same. Units: ms, s, m, h.
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub(crate) delivery_timeout: Span,
     /// Create the topic with the cluster's defaults if it does not exist.
     #[arg(long)]
     pub(crate) create_topic: bool,

@@ -6,7 +6,7 @@ mod log_server;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use log_server::LogServer;
+use log_server::{LogServer, Mishap};
 use serde_json::Value;
 use thalweg_rpc::ServerHandle;
 use tokio::runtime::Runtime;
@@ -221,6 +221,42 @@ fn a_refused_batch_ends_the_produce_and_tells_what_was_written() {
     );
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     assert!(errors(&output).contains("0 records were acknowledged"), "{}", errors(&output));
+}
+
+#[test]
+fn mishaps_on_the_way_are_lived_through_and_everything_is_stored_once() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t", "--partitions", "2"]);
+    let (well, refused) = (None, Some(Mishap::Refused));
+    let (unknown, broken) = (Some(Mishap::Unknown), Some(Mishap::Broken));
+    shell.server.mishaps(&[
+        // The first ones of all, in the middle, and several in a row.
+        refused, broken, unknown, well, well, well, well, unknown, well, well, well, refused, well,
+        well, broken, broken, refused, well, unknown, unknown,
+    ]);
+    let text = lines();
+    let produce =
+        ["produce", "t", "--partition", "1", "--batch-bytes", "50000", "--output", "json"];
+    let output = shell.run_with(&produce, &text);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(errors(&output).contains("trying again"), "{}", errors(&output));
+    let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(facts["retries"].as_u64().unwrap() >= 5, "{facts}");
+    assert!(shell.ok(&["consume", "t", "--partition", "1"]) == text);
+}
+
+#[test]
+fn what_cannot_be_delivered_in_time_is_told_with_the_last_error() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t"]);
+    shell.server.mishaps(&[Some(Mishap::Refused); 1_000]);
+    let output = shell.run_with(&["produce", "t", "--delivery-timeout", "300ms"], b"a\nb\n");
+    assert_eq!(output.status.code(), Some(1));
+    for part in ["2 records were not acknowledged within 0.3 s", "NOT_LEADER", "0 records were"] {
+        assert!(errors(&output).contains(part), "{}", errors(&output));
+    }
+    let output = shell.run_with(&["produce", "t", "--acks", "0"], b"a\n");
+    assert_eq!(output.status.code(), Some(1), "nobody knows whether it would be stored twice");
 }
 
 #[test]

@@ -71,6 +71,35 @@ fn records_come_back_and_survive_a_clean_stop_and_a_kill() {
 }
 
 #[test]
+fn a_producer_lives_through_kills_and_each_line_is_stored_once_in_order() {
+    let Some(mut server) = Server::start("thalweg standalone") else { return };
+    client(&server, &["topic", "create", "t"], b"");
+    let mut producer = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["produce", "t", "--batch-bytes", "2000", "--bootstrap", &server.grpc().to_string()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut stdin = producer.stdin.take().expect("piped");
+    let feeding = std::thread::spawn(move || {
+        for part in 0..30 {
+            stdin.write_all(&lines(part * 1_000..(part + 1) * 1_000)).expect("somebody reads");
+            // Spread over the kills, so that some of it is under way at each.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        server.kill();
+        server.restart();
+    }
+    feeding.join().expect("a feeder that does not panic");
+    let output = producer.wait_with_output().expect("an end");
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(client(&server, &["consume", "t"], b"") == lines(0..30_000));
+}
+
+#[test]
 fn topics_can_be_written_to_as_soon_as_they_are_made() {
     let Some(server) = Server::start("thalweg standalone") else { return };
     for number in 0..20 {

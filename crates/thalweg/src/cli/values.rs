@@ -1,6 +1,7 @@
 //! Values of arguments that are more than a number or a word.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp as Instant;
 use thalweg_types::{Offset, Timestamp};
@@ -14,6 +15,9 @@ const MS_UNITS: &[(&str, u64)] = &[
     ("d", 86_400_000),
     ("w", 604_800_000),
 ];
+
+/// Longest time that makes sense to wait; timers overflow far beyond it.
+const SPAN_MS_MAX: u64 = 4 * 604_800_000;
 
 /// Units of configs that count bytes.
 const BYTES_UNITS: &[(&str, u64)] = &[
@@ -40,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) value: String,
 }
+
+/// A stretch of time, given with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
 
 /// Bytes between or behind records, given with escapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +101,18 @@ impl FromStr for Config {
     }
 }
 
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match scaled(text, MS_UNITS) {
+            Some(1..=SPAN_MS_MAX) if !text.ends_with(|c: char| c.is_ascii_digit()) => {}
+            _ => return Err(format!("{text:?} is not a time with a unit, such as 30s, up to 4w")),
+        }
+        Ok(Self(Duration::from_millis(scaled(text, MS_UNITS).unwrap_or_default())))
+    }
+}
+
 /// A time or size in the unit that the config counts in. What is no number with a unit stays: the server says what is wrong with it.
 fn without_unit(name: &str, value: &str) -> String {
     let units = match name.rsplit_once('.') {
@@ -100,14 +120,18 @@ fn without_unit(name: &str, value: &str) -> String {
         Some((_, "bytes")) => BYTES_UNITS,
         _ => return value.to_owned(),
     };
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let factor = units.iter().find(|(known, _)| *known == unit).map(|(_, factor)| *factor);
-    let scaled = number.parse::<u64>().ok().zip(factor);
-    match scaled.and_then(|(number, factor)| number.checked_mul(factor)) {
+    match scaled(value, units) {
         Some(scaled) => scaled.to_string(),
         None => value.to_owned(),
     }
+}
+
+/// A number with one of the units.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(known, _)| *known == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 impl FromStr for Delimiter {

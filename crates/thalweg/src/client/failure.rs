@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use thalweg_proto::common::v1::ErrorDetail;
 use thalweg_rpc::Error;
@@ -19,6 +20,12 @@ pub(crate) enum Failure {
     /// Some parts of a call were refused; they were told one by one already.
     #[error("{failed} of {asked} failed")]
     Partly { failed: usize, asked: usize },
+    /// Records were sent again and again and never acknowledged.
+    #[error(
+        "{records} records were not acknowledged within {} s, and some of them may be stored; the last error: {last}",
+        time_max.as_secs_f64()
+    )]
+    Undelivered { records: u64, time_max: Duration, last: String },
     /// The server answered something that makes no sense.
     #[error("unexpected answer: {0}")]
     Protocol(String),

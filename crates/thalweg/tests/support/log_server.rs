@@ -1,8 +1,9 @@
 //! A gRPC server that keeps topics in memory: just enough of the public services to see what the client commands send and read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
@@ -32,12 +33,29 @@ struct Stored {
     batch: Bytes,
     max_timestamp: i64,
     next_offset: i64,
+    /// Its id, and the sequence of the batch's first record.
+    producer: (i64, i32),
+    next_sequence: i32,
+}
+
+/// What happens to a batch instead of an acknowledgement.
+#[derive(Clone, Copy)]
+pub(crate) enum Mishap {
+    /// It is not stored, and the answer says that it may work later.
+    Refused,
+    /// It is stored, and the answer says that nobody knows.
+    Unknown,
+    /// It is stored, and the stream ends before the answer.
+    Broken,
 }
 
 /// Shared by the three services.
 #[derive(Clone, Default)]
 pub(crate) struct LogServer {
     topics: Arc<Mutex<Topics>>,
+    /// What happens to the next batches, one each; `None`: all goes well.
+    mishaps: Arc<Mutex<VecDeque<Option<Mishap>>>>,
+    producers: Arc<AtomicI64>,
 }
 
 impl LogServer {
@@ -50,6 +68,11 @@ impl LogServer {
         Server::new(ServerOptions::default())
             .serve(SocketAddr::from(([127, 0, 0, 1], 0)), routes)
             .expect("a free port")
+    }
+
+    /// Lets these happen to the next batches that come, one each.
+    pub(crate) fn mishaps(&self, mishaps: &[Option<Mishap>]) {
+        self.mishaps.lock().expect("no test panics while it holds the lock").extend(mishaps);
     }
 
     pub(crate) fn batch_count(&self, topic: &str) -> usize {
@@ -75,6 +98,21 @@ impl LogServer {
             .zip(request.partition.and_then(|partition| usize::try_from(partition).ok()))
             .and_then(|(partitions, partition)| partitions.get_mut(partition))
             .ok_or_else(|| Error::from(ErrorCode::UnknownTopicOrPartition))?;
+        let producer = (header.producer_id.0, header.base_sequence.0);
+        let answer = |base_offset| producer::ProduceResponse {
+            topic: request.topic.clone(),
+            partitions: vec![producer::ProducedPartition { base_offset, ..Default::default() }],
+        };
+        if header.has_producer() {
+            if let Some(at) = partition.iter().position(|stored| stored.producer == producer) {
+                let before = at.checked_sub(1).map(|before| partition[before].next_offset);
+                return Ok(answer(before.unwrap_or(0)));
+            }
+            let own = partition.iter().rev().find(|stored| stored.producer.0 == producer.0);
+            if own.is_some_and(|newest| newest.next_sequence != producer.1) {
+                return Err(Error::from(ErrorCode::OutOfOrderSequenceNumber));
+            }
+        }
         let base = partition.last().map_or(0, |stored| stored.next_offset);
         let mut bytes = BytesMut::from(&batch[..]);
         stamp(&mut bytes, Offset(base), LeaderEpoch(1));
@@ -82,14 +120,30 @@ impl LogServer {
             batch: bytes.freeze(),
             max_timestamp: header.max_timestamp.0,
             next_offset: base + i64::from(header.record_count),
+            producer,
+            next_sequence: header.base_sequence.0 + header.record_count,
         });
-        Ok(producer::ProduceResponse {
-            topic: request.topic,
-            partitions: vec![producer::ProducedPartition {
-                base_offset: base,
-                ..Default::default()
-            }],
-        })
+        Ok(answer(base))
+    }
+
+    /// The same, unless a mishap is due.
+    fn append_or_mishap(
+        &self,
+        request: producer::ProduceRequest,
+    ) -> Result<Result<producer::ProduceResponse, Error>, Status> {
+        let due = self.mishaps.lock().expect("no test panics while it holds the lock").pop_front();
+        let error = |code: ErrorCode| Error::new(code, "as the test wants it");
+        match due.flatten() {
+            None => Ok(self.append(request)),
+            Some(Mishap::Refused) => Ok(Err(error(ErrorCode::NotLeaderOrFollower).not_applied())),
+            Some(Mishap::Unknown) => Ok(self
+                .append(request)
+                .and_then(|_| Err(error(ErrorCode::RequestTimedOut).outcome_unknown()))),
+            Some(Mishap::Broken) => {
+                let _ = self.append(request);
+                Err(Status::unavailable("as the test wants it"))
+            }
+        }
     }
 
     fn list(&self, query: &consumer::OffsetQuery) -> Result<Option<i64>, Error> {
@@ -155,7 +209,7 @@ impl Producer for LogServer {
         use producer::produce_stream_response::Result as Outcome;
         let server = self.clone();
         let answers = request.into_inner().enumerate().map(move |(index, request)| {
-            let result = match server.append(request?) {
+            let result = match server.append_or_mishap(request?)? {
                 Ok(produced) => Outcome::Produced(produced),
                 Err(error) => Outcome::Error(error.to_detail()),
             };
@@ -169,7 +223,8 @@ impl Producer for LogServer {
         &self,
         _: Request<producer::InitProducerRequest>,
     ) -> Result<Response<producer::InitProducerResponse>, Status> {
-        Err(Status::unimplemented("not needed"))
+        let producer_id = self.producers.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(producer::InitProducerResponse { producer_id, producer_epoch: 0 }))
     }
 }
 

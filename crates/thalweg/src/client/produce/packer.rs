@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use memchr::memmem;
 use thalweg_record::BatchBuilder;
-use thalweg_types::{CompressionType, PartitionIndex, Timestamp};
+use thalweg_types::{
+    CompressionType, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
+};
 use tokio::sync::mpsc;
 
 use crate::cli::Produce;
@@ -23,6 +25,13 @@ pub(super) enum Target {
     Spread {
         partitions: usize,
     },
+}
+
+/// Who writes, as the leaders know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: ProducerId,
+    pub(super) epoch: ProducerEpoch,
 }
 
 /// A finished batch.
@@ -53,6 +62,7 @@ pub(super) struct Packer {
     only: Option<PartitionIndex>,
     /// Position in `open` of the batch that keyless records go to.
     keyless: usize,
+    identity: Option<Identity>,
     now: Timestamp,
     until_clock_read: u32,
     batches: mpsc::Sender<Packed>,
@@ -62,10 +72,17 @@ pub(super) struct Packer {
 struct Open {
     builder: BatchBuilder,
     input_bytes: u64,
+    /// Of its first record, among the partition's.
+    base_sequence: Sequence,
 }
 
 impl Packer {
-    pub(super) fn new(arguments: &Produce, target: Target, batches: mpsc::Sender<Packed>) -> Self {
+    pub(super) fn new(
+        arguments: &Produce,
+        target: Target,
+        identity: Option<Identity>,
+        batches: mpsc::Sender<Packed>,
+    ) -> Self {
         let (count, only) = match target {
             Target::One(partition) => (1, Some(partition)),
             Target::Spread { partitions } => (partitions, None),
@@ -75,9 +92,10 @@ impl Packer {
             key_separator: separator.map(|text| memmem::Finder::new(&text.0).into_owned()),
             compression: arguments.compression,
             batch_bytes: usize::try_from(arguments.batch_bytes).unwrap_or(usize::MAX),
-            open: (0..count).map(|_| Open::new(arguments.compression)).collect(),
+            open: (0..count).map(|_| Open::new(arguments.compression, Sequence::ZERO)).collect(),
             only,
             keyless: 0,
+            identity,
             now: Timestamp::NONE,
             until_clock_read: 0,
             batches,
@@ -151,13 +169,17 @@ impl Packer {
         if open.builder.is_empty() {
             return Ok(());
         }
-        let full = std::mem::replace(open, Open::new(self.compression));
+        let following = open.base_sequence.advanced_by(open.builder.record_count());
+        let full = std::mem::replace(open, Open::new(self.compression, following));
         if position == self.keyless {
             self.keyless = (position + 1) % partition_count;
         }
         let records = u64::try_from(full.builder.record_count()).unwrap_or_default();
-        let batch = full
-            .builder
+        let builder = match self.identity {
+            Some(Identity { id, epoch }) => full.builder.producer(id, epoch, full.base_sequence),
+            None => full.builder,
+        };
+        let batch = builder
             .finish()
             .map_err(|error| Stopped::Failed(Failure::Records(error.to_string())))?
             .freeze();
@@ -167,8 +189,8 @@ impl Packer {
 }
 
 impl Open {
-    fn new(compression: CompressionType) -> Self {
-        Self { builder: BatchBuilder::new(compression), input_bytes: 0 }
+    fn new(compression: CompressionType, base_sequence: Sequence) -> Self {
+        Self { builder: BatchBuilder::new(compression), input_bytes: 0, base_sequence }
     }
 }
 
@@ -190,7 +212,7 @@ mod tests {
     /// (partition, key, value) of every record, in the order of the batches.
     fn pack(line: &str, target: Target, lines: &[&str]) -> Vec<(i32, Option<String>, String)> {
         let (sender, mut receiver) = mpsc::channel(1000);
-        let mut packer = Packer::new(&arguments(line), target, sender);
+        let mut packer = Packer::new(&arguments(line), target, None, sender);
         for line in lines {
             packer.push(line.as_bytes()).unwrap();
         }
@@ -253,5 +275,30 @@ mod tests {
             let expected = partitioner::position(key.as_deref().unwrap().as_bytes(), 8);
             assert_eq!(usize::try_from(*partition).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn sequences_run_through_each_partitions_batches() {
+        let (sender, mut receiver) = mpsc::channel(1000);
+        let identity = Identity { id: ProducerId(7), epoch: ProducerEpoch(2) };
+        let line = arguments("thalweg produce t --batch-bytes 80");
+        let target = Target::Spread { partitions: 2 };
+        let mut packer = Packer::new(&line, target, Some(identity), sender);
+        for line in ["1", "2", "a line too long for one batch", "3", "4", "another line as long"] {
+            packer.push(line.as_bytes()).unwrap();
+        }
+        packer.flush().unwrap();
+        let mut next = [Sequence::ZERO; 2];
+        let mut batches = 0;
+        while let Ok(packed) = receiver.try_recv() {
+            let header = thalweg_record::BatchHeader::parse(&packed.batch).unwrap();
+            assert_eq!((header.producer_id, header.producer_epoch), (identity.id, identity.epoch));
+            let expected = &mut next[usize::try_from(packed.partition.0).unwrap()];
+            assert_eq!(header.base_sequence, *expected);
+            *expected = expected.advanced_by(header.record_count);
+            batches += 1;
+        }
+        assert!(batches > 2);
+        assert!(next.iter().all(|next| next.0 > 0), "{next:?}");
     }
 }
