@@ -66,11 +66,16 @@ impl TimeIndexEntry {
     }
 }
 
-/// File position from which a scan meets the batch that holds the relative offset: that of the last entry at or below it, or the
+/// The last entry at or below the relative offset: from the batch it names a scan meets the one that holds the offset. `None`: from the
 /// beginning of the file.
-pub fn position_of(entries: &[IndexEntry], relative_offset: u32) -> u32 {
+pub fn entry_for(entries: &[IndexEntry], relative_offset: u32) -> Option<IndexEntry> {
     let after = entries.partition_point(|entry| entry.relative_offset <= relative_offset);
-    after.checked_sub(1).and_then(|at| entries.get(at)).map_or(0, |entry| entry.position)
+    after.checked_sub(1).and_then(|at| entries.get(at)).copied()
+}
+
+/// File position from which a scan meets the batch that holds the relative offset, by [`entry_for`].
+pub fn position_of(entries: &[IndexEntry], relative_offset: u32) -> u32 {
+    entry_for(entries, relative_offset).map_or(0, |entry| entry.position)
 }
 
 /// Relative offset from which a scan meets the first record whose timestamp is `target` or later: that of the last entry at or below

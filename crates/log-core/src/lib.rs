@@ -34,7 +34,7 @@ mod truncation;
 pub use append::{AppendDecision, AppendError, Origin};
 pub use config::{CleanupPolicy, LogConfig};
 pub use epochs::{EpochEnd, EpochEntry, EpochIndex, InvalidEpochs};
-pub use index::{IndexEntry, TimeIndexEntry, position_of, scan_start_for_timestamp};
+pub use index::{IndexEntry, TimeIndexEntry, entry_for, position_of, scan_start_for_timestamp};
 pub use offsets::LogOffsets;
 pub use partition_log::{LogStartError, PartitionLog, RecoveredLog};
 pub use producers::{

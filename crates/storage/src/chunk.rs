@@ -39,6 +39,8 @@ pub enum Chunk {
 #[derive(Debug, Clone)]
 pub struct FileRange {
     pub(crate) segment: Arc<Segment>,
+    /// Of the segment when this was made; it holds `from`.
+    pub(crate) written_bytes: u64,
     pub(crate) from: Offset,
     pub(crate) end: Offset,
     pub(crate) bytes_max: usize,
@@ -97,7 +99,7 @@ impl FileRange {
         };
         let (at, header) = first;
         let first_bytes = header.size_bytes();
-        if header.next_offset() > self.end || (first_bytes > self.bytes_max && !self.at_least_one) {
+        if first_bytes > self.bytes_max && !self.at_least_one {
             return Ok(Some(FileSlice { bytes: Bytes::new(), next_offset: self.from }));
         }
         let end = at.saturating_add(self.bytes_max.max(first_bytes)).min(bytes.len());
@@ -105,11 +107,12 @@ impl FileRange {
             return Ok(None);
         }
         let bytes = bytes.slice(at..end);
-        let (kept, next_offset) = self.check_batches(&bytes, start + at as u64)?;
-        Ok(Some(FileSlice { bytes: bytes.slice(..kept), next_offset }))
+        // The index may have led to a place where no batch begins: whether there is damage is for the slow way to say.
+        let checked = self.check_batches(&bytes, start + at as u64).ok();
+        Ok(checked.map(|(kept, next_offset)| FileSlice { bytes: bytes.slice(..kept), next_offset }))
     }
 
-    /// The batch in `bytes` that holds the wanted offset, or the first one after it; a damaged one is left to the slow way to report.
+    /// The batch in `bytes` that holds the wanted offset. Whatever does not fit is left to the slow way to report.
     fn find_first(&self, bytes: &[u8], mut at: usize) -> Option<(usize, BatchHeader)> {
         loop {
             let header = BatchHeader::parse(bytes.get(at..)?).ok()?;
@@ -117,7 +120,8 @@ impl FileRange {
                 return None;
             }
             if header.next_offset() > self.from {
-                return Some((at, header));
+                let fits = header.base_offset <= self.from && header.next_offset() <= self.end;
+                return fits.then_some((at, header));
             }
             at += header.size_bytes();
         }
@@ -125,10 +129,28 @@ impl FileRange {
 
     fn read_with(&self, patience: Patience) -> Result<FileSlice, Miss> {
         let nothing = FileSlice { bytes: Bytes::new(), next_offset: self.from };
-        let Some(first) = self.segment.locate(self.from, patience)? else { return Ok(nothing) };
+        let Some(first) = self.segment.locate(self.from, patience)? else {
+            // Cut off meanwhile, or lost: then an empty answer would be given for ever.
+            let end = self.segment.written_bytes();
+            if end < self.written_bytes {
+                return Ok(nothing);
+            }
+            let missing = format!("offset {} is missing", self.from);
+            return Err(self.segment.corrupt(end, missing).into());
+        };
+        if first.header.base_offset > self.from {
+            return Err(self.segment.corrupt(first.position, "offsets that skip some").into());
+        }
         let first_bytes = first.header.size_bytes();
-        let is_too_large = first_bytes > self.bytes_max && !self.at_least_one;
-        if first.header.next_offset() > self.end || is_too_large {
+        if first.header.next_offset() > self.end {
+            if patience == Patience::CachedOnly {
+                return Err(Miss::WouldWait);
+            }
+            // The end lies between batches, unless this header is damaged.
+            self.segment.read_batch(&first)?;
+            return Ok(nothing);
+        }
+        if first_bytes > self.bytes_max && !self.at_least_one {
             return Ok(nothing);
         }
         let left = self.segment.written_bytes().saturating_sub(first.position);
@@ -153,8 +175,8 @@ impl FileRange {
             if header.next_offset() > self.end {
                 break;
             }
-            if header.next_offset() <= next_offset {
-                return Err(self.segment.corrupt(at, "offsets that go back"));
+            if header.base_offset > next_offset || header.next_offset() <= next_offset {
+                return Err(self.segment.corrupt(at, "offsets that do not follow"));
             }
             verify_crc(batch, &header).map_err(|error| self.segment.corrupt(at, error))?;
             kept += batch.len();

@@ -400,9 +400,11 @@ impl Log {
         let Some((_, segment)) = below else { return Ok(ReadSlice::default()) };
         let segment = Arc::clone(segment);
         drop(state);
-        let left = usize::try_from(segment.written_bytes()).unwrap_or(usize::MAX);
+        let written_bytes = segment.written_bytes();
+        let left = usize::try_from(written_bytes).unwrap_or(usize::MAX);
         let buffers = Arc::clone(&self.shared.read_buffers);
-        let range = FileRange { segment, from, end, bytes_max, at_least_one, buffers };
+        let range =
+            FileRange { segment, written_bytes, from, end, bytes_max, at_least_one, buffers };
         Ok(ReadSlice { chunks: vec![Chunk::File(range)], bytes: bytes_max.min(left) })
     }
 }

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 use thalweg_env::fs::{File, Fs, OpenMode, is_out_of_space};
 use thalweg_log_core::{
-    IndexEntry, LogConfig, SegmentFacts, TimeIndexEntry, position_of, scan_start_for_timestamp,
+    IndexEntry, LogConfig, SegmentFacts, TimeIndexEntry, entry_for, scan_start_for_timestamp,
 };
 use thalweg_record::{BatchHeader, HEADER_BYTES, verify_crc};
 use thalweg_types::{Offset, Timestamp};
@@ -199,14 +199,42 @@ impl Segment {
         if patience == Patience::CachedOnly && (!self.is_open() || self.index.read().is_none()) {
             return Err(Miss::WouldWait);
         }
-        let start = self.scan_start(offset)?;
+        let mut entry = self.index_entry(offset)?;
+        if let Some(given) = entry
+            && !self.is_right(given, patience)?
+        {
+            if patience == Patience::CachedOnly {
+                return Err(Miss::WouldWait);
+            }
+            self.rebuild_indexes()?;
+            entry = self.index_entry(offset)?;
+        }
+        let start = entry.map_or(0, |entry| u64::from(entry.position));
         self.walk(start, patience, |located| located.header.next_offset() > offset)
     }
 
-    /// Where to begin walking for the batch that holds `offset`: a batch begins there, at or before it. May wait for the disk.
+    /// Where to begin walking for the batch that holds `offset`: a batch begins there, at or before it, unless the index is wrong. May
+    /// wait for the disk.
     pub(crate) fn scan_start(&self, offset: Offset) -> Result<u64, ReadError> {
+        Ok(self.index_entry(offset)?.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    fn index_entry(&self, offset: Offset) -> Result<Option<IndexEntry>, ReadError> {
         let relative = u32::try_from(offset.records_since(self.base_offset)).unwrap_or(0);
-        self.with_index(|index| u64::from(position_of(index, relative)))
+        self.with_index(|index| entry_for(index, relative))
+    }
+
+    /// Whether an entry points to the batch that it names. The index has no checksum, and an entry that is wrong but in order would make
+    /// a reader skip what lies before, or take a sound segment for a damaged one.
+    fn is_right(&self, entry: IndexEntry, patience: Patience) -> Result<bool, Miss> {
+        match self.walk(u64::from(entry.position), patience, |_| true) {
+            Ok(located) => Ok(located.is_some_and(|located| {
+                let relative = located.header.last_offset().records_since(self.base_offset);
+                relative == i64::from(entry.relative_offset)
+            })),
+            Err(Miss::Failed(ReadError::Corrupt { .. })) => Ok(false),
+            Err(miss) => Err(miss),
+        }
     }
 
     /// The first batch at or after `position`, where a batch begins, that `wanted` accepts.
@@ -227,6 +255,7 @@ impl Segment {
         let file = self.log_file().map_err(|error| self.io_error(error))?;
         let end = self.written_bytes();
         let mut window = Window::new(patience);
+        let mut expected = (position == 0).then_some(self.base_offset);
         while position < end {
             let bytes = window
                 .at(&*file, position, HEADER_BYTES, end)
@@ -234,14 +263,24 @@ impl Segment {
                 .ok_or(Miss::WouldWait)?;
             let header =
                 BatchHeader::parse(bytes).map_err(|error| self.corrupt(position, error))?;
-            if header.base_offset < self.base_offset {
-                return Err(self.corrupt(position, "an offset below the segment's").into());
+            // No checksum covers a batch's offset, but nothing has been taken out of a segment yet.
+            let follows = match expected {
+                Some(expected) => header.base_offset == expected,
+                None => header.base_offset >= self.base_offset,
+            };
+            if !follows {
+                return Err(self.corrupt(position, "offsets that do not follow").into());
+            }
+            expected = Some(header.next_offset());
+            let size_bytes = header.size_bytes() as u64;
+            if size_bytes > end - position {
+                return Err(self.corrupt(position, "a batch that reaches past the end").into());
             }
             let located = Located { position, header };
             if wanted(&located) {
                 return Ok(Some(located));
             }
-            position += header.size_bytes() as u64;
+            position += size_bytes;
         }
         Ok(None)
     }
