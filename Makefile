@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fix bench doc
+.PHONY: help build run test check fix fuzz bench doc
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ check: ## Check form, lints, layers and docs; changes nothing.
 fix: ## Format, and apply the lints' own suggestions.
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
+
+fuzz: ## Fuzz one target, guided by coverage: make fuzz TARGET=name SECONDS=60; TARGET=all for each.
+	scripts/fuzz $(or $(TARGET),list) $(SECONDS)
 
 bench: ## Measure a fresh system beside Apache Kafka: rates, latency, CPU, memory, ratios.
 	scripts/bench

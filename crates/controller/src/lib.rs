@@ -18,4 +18,6 @@ mod server;
 mod service;
 mod task;
 
+#[cfg(feature = "fuzzing")]
+pub use server::fuzzing;
 pub use service::{Controller, ControllerOptions, Handle, StartError};

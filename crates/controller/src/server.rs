@@ -1,5 +1,7 @@
 //! The gRPC face: translate, call, translate.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod translate;
 mod watch;
 

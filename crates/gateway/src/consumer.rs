@@ -2,6 +2,8 @@
 
 mod decode;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod in_hand;
 mod offsets;
 mod stream;

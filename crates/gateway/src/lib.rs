@@ -13,6 +13,8 @@
 
 mod admin;
 mod consumer;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod metrics;
 mod partitioner;
 pub mod port;

@@ -6,6 +6,8 @@
 
 mod batches;
 mod delivery;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod order;
 mod stream;
 mod topics;

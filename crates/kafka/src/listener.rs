@@ -12,6 +12,8 @@ mod accept;
 mod connection;
 mod counters;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod log_limit;
 mod memory;
 mod places;

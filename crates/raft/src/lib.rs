@@ -10,6 +10,8 @@
 mod apply;
 mod codec;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod kv;
 mod log;
 mod machine;

@@ -7,6 +7,8 @@
 mod contents;
 mod files;
 mod flusher;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod record;
 
 #[cfg(test)]

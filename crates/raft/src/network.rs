@@ -5,6 +5,8 @@
 //! that gets no answer within its deadline is an error, never a wait.
 
 mod convert;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 use std::error::Error;
 use std::future::Future;

@@ -35,7 +35,7 @@ const KIND_CHUNK: u8 = 2;
 const KIND_TRAILER: u8 = 3;
 
 /// Every snapshot is a file of its own, written once.
-const GENERATION: u64 = 0x736e_6170;
+pub(crate) const GENERATION: u64 = 0x736e_6170;
 
 /// A chunk is closed at this size: large writes, small buffers.
 const CHUNK_BYTES: usize = 256 * 1024;

@@ -35,6 +35,8 @@ use crate::frame;
 
 mod entry;
 mod flush;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod recovery;
 mod space;
 mod stage;

@@ -26,6 +26,8 @@ mod chunk;
 mod dir;
 mod error;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod inspect;
 mod journal;
 mod layout;

@@ -95,7 +95,11 @@ fn as_they_are(batches: Vec<Bytes>) -> Result<Decoded, BatchError> {
     Ok(decoded)
 }
 
-fn as_records(batches: &[Bytes], from: Offset, budget_bytes: usize) -> Result<Decoded, BatchError> {
+pub(super) fn as_records(
+    batches: &[Bytes],
+    from: Offset,
+    budget_bytes: usize,
+) -> Result<Decoded, BatchError> {
     let mut decoded = Decoded::default();
     for bytes in batches {
         for batch in Batches::new(bytes) {

@@ -78,6 +78,24 @@ pub(super) async fn build<B: BrokerPort>(
     }
 }
 
+/// The batches of a request that goes to a topic of `partition_count` partitions at the beginning of time.
+#[cfg(feature = "fuzzing")]
+pub(super) fn pack_at(order: &Order, load: Load, partition_count: u32) -> Result<Vec<Part>, Error> {
+    let records = match load {
+        Load::Batch { partition, batch } => return Ok(vec![ready_made(partition, batch)?]),
+        Load::Records(records) => records,
+    };
+    let recipe = Recipe {
+        partition: order.partition,
+        partition_count,
+        keyless: PartitionIndex(0),
+        now: Timestamp(0),
+        compression: order.compression,
+        producer: order.producer,
+    };
+    pack(&recipe, &records)
+}
+
 /// A batch the client made: it must be one whole batch; the rest of its checks are the log's.
 fn ready_made(partition: PartitionIndex, batch: Bytes) -> Result<Part, Error> {
     let header = BatchHeader::parse(&batch).map_err(|error| refused(&error))?;

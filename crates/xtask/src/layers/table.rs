@@ -91,7 +91,8 @@ pub(super) const CORE_FENCE: &[&str] = &[
 pub(super) const EXCLUSIVE: &[(&str, &str)] = &[("openraft", "raft"), ("sled", "raft")];
 
 /// Crates that only these may have as a normal dependency.
-pub(super) const ONLY_USED_BY: &[(&str, &[&str])] = &[("testkit", &["sim", "bench"]), ("sim", &[])];
+pub(super) const ONLY_USED_BY: &[(&str, &[&str])] =
+    &[("testkit", &["sim", "bench"]), ("sim", &[]), ("fuzz", &[])];
 
 pub(super) const CRATES: &[Crate] = &[
     // Words.
@@ -223,6 +224,7 @@ pub(super) const CRATES: &[Crate] = &[
     Crate { name: "thalweg", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "sim", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "testkit", layer: Layer::Tools, never: &[], never_named: &[] },
+    Crate { name: "fuzz", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "bench", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate {
         name: "xtask",
