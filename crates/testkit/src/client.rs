@@ -122,7 +122,7 @@ impl Client {
 }
 
 /// Index and offset of an `ack INDEX OFFSET` line of the produce verb.
-fn parse_ack(line: &str) -> (usize, i64) {
+pub(crate) fn parse_ack(line: &str) -> (usize, i64) {
     let parts: Vec<_> = line.split(' ').collect();
     match parts[..] {
         ["ack", index, offset] => {

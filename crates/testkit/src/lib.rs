@@ -5,8 +5,12 @@
 //! (`clients/README.md`). A tool that is not installed makes its test [skip](skip()) with a recorded reason, or fail where nothing may be
 //! skipped.
 
+pub mod checker;
 mod client;
 mod grpcurl;
+pub mod history;
+mod kill_loop;
+mod load;
 mod process;
 mod record_line;
 mod server;
@@ -14,6 +18,7 @@ mod skip;
 
 pub use client::{Client, Library, kcat};
 pub use grpcurl::Grpcurl;
+pub use kill_loop::{Report, kill_loop};
 pub use process::{Finished, finish};
 pub use record_line::{RecordLine, incompressible, sample};
 pub use server::Server;

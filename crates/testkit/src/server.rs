@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,10 +129,28 @@ impl Server {
     /// # Panics
     /// When it runs already or does not become ready.
     pub fn restart(&mut self) -> Duration {
+        let begin = Instant::now();
+        let stdout = self.spawn();
+        self.wait_until_ready(&lines(stdout));
+        begin.elapsed()
+    }
+
+    /// Starts the process again and ends it without any warning after some time, whether it is ready by then or not.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn start_and_kill_after(&mut self, time: Duration) {
+        let stdout = self.spawn();
+        // Nobody is interested in its lines, but a full pipe would stop it.
+        let _lines = lines(stdout);
+        thread::sleep(time);
+        self.kill();
+    }
+
+    fn spawn(&mut self) -> ChildStdout {
         assert!(self.process.is_none(), "the server runs already");
         self.starts += 1;
         let log = File::create(self.log_file()).expect("the temporary directory is writable");
-        let begin = Instant::now();
         let mut process = Command::new(&self.program)
             .arg("standalone")
             .arg("--data-dir")
@@ -148,8 +166,7 @@ impl Server {
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         let stdout = process.stdout.take().expect("standard output is piped");
         self.process = Some(process);
-        self.wait_until_ready(&lines(stdout));
-        begin.elapsed()
+        stdout
     }
 
     /// Whether the process is there: neither killed by a test nor ended by itself.

@@ -6,8 +6,8 @@ use thalweg_metadata_core::{
 };
 use thalweg_metadata_feed::codec::{decode_record, encode_record};
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch,
-    PartitionIndex, ProducerId, TopicId, TopicName, Uuid,
+    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
+    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName, Uuid,
 };
 
 use super::numbered;
@@ -38,6 +38,7 @@ pub(super) fn fact_seeds() -> Seeds {
         durability: Durability::Replicated,
         recovery: LeaderRecovery::Recovering,
         unclean_epoch: Some(LeaderEpoch(3)),
+        unproven: vec![NodeId(1)],
     };
     let endpoint =
         Endpoint { listener: Endpoint::KAFKA.to_owned(), host: "broker-7".to_owned(), port: 9092 };
@@ -50,6 +51,7 @@ pub(super) fn fact_seeds() -> Seeds {
         endpoints: vec![endpoint],
         rack: Some("r1".to_owned()),
         fenced: true,
+        shutting_down_at: Some(LogIndex(12)),
     };
     let name = "retention.ms".to_owned();
     let topic = ConfigResource::Topic(topic_id);

@@ -47,6 +47,9 @@ pub(super) fn batch(input: &[u8]) {
     assert!(batch.len() <= limits.batch_bytes_max);
     assert!(header.record_count > 0 && header.next_offset() > header.base_offset);
     stamps(&batch, &header);
+    if header.attributes.compression() == Some(CompressionType::None) {
+        assert!(walked.is_ok(), "what was let in cannot be read: {walked:?}");
+    }
     if let Ok(walked) = walked {
         rebuilt(&header, &walked);
     }

@@ -1,11 +1,12 @@
 //! The server against clients that other people wrote: what they produce comes back as it was, through the same client, through another one,
 //! through the other protocol, and after a crash.
 
-mod crash;
 mod grpc;
 mod kafka;
 mod kcat;
+mod kill_loop;
 mod recompression;
+mod restart;
 
 use thalweg_testkit::RecordLine;
 
