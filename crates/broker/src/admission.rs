@@ -57,8 +57,9 @@ impl Admission {
         let turn = timeout_at(deadline, self.turn.lock()).await.map_err(|_| AppendError::NoRoom)?;
         loop {
             let room_available = self.events.room_available.notified();
-            // A failed directory never has room again; the append itself says so at once.
-            if self.log_dir.room() || self.events.log_dir_failed() {
+            // A failed directory never has room again, and a full disk not before somebody frees some; the append says so at once.
+            let is_hopeless = self.events.log_dir_failed() || self.log_dir.disk_space().is_low;
+            if is_hopeless || self.log_dir.room() {
                 return Ok(Permit { _turn: Some(turn), _queued: Some(queued) });
             }
             timeout_at(deadline, room_available).await.map_err(|_| AppendError::NoRoom)?;

@@ -150,12 +150,14 @@ impl ControllerClient {
         node_id: NodeId,
         broker_epoch: BrokerEpoch,
         applied: LogIndex,
+        disk_full: bool,
     ) -> Result<(bool, LogIndex), Error> {
         let request = proto::HeartbeatRequest {
             node_id: node_id.0,
             broker_epoch: broker_epoch.0,
             applied_index: applied.0,
             want_shutdown: false,
+            disk_full,
         };
         let answer = self.client.clone().heartbeat(request).await?.into_inner();
         Ok((answer.fenced, LogIndex(answer.index)))

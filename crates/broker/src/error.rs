@@ -131,6 +131,12 @@ impl AppendError {
 }
 
 impl ProduceError {
+    /// Whether it was refused because the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        use thalweg_storage::AppendError as Log;
+        matches!(self, Self::Refused(AppendError::Log(Log::NoSpace { .. })))
+    }
+
     /// The Kafka wire code. After an append only codes that clients treat as "may have happened" are used.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -156,6 +162,11 @@ impl ProduceError {
 }
 
 impl FetchError {
+    /// Whether what was to be read is damaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Log(thalweg_storage::ReadError::Corrupt { .. }))
+    }
+
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown(error) => error.code(),

@@ -25,10 +25,10 @@ pub(crate) struct Hosted {
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     node_id: NodeId,
-    log_dir: Arc<LogDir>,
+    pub(crate) log_dir: Arc<LogDir>,
     pub(crate) hosted: Arc<Hosted>,
     settings: StaticConfigs,
-    /// Topics of which a partition could not be hosted: tried again with the next change, whatever it is about.
+    /// Topics of which a partition could not be hosted: tried again with the next change, and by [`Reconciler::retry`].
     failed: Mutex<BTreeSet<TopicId>>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct HostedCount {
     pub(crate) leaders: usize,
 }
 
-/// Why a partition that belongs here is not served. It is tried again with the next change of the metadata.
+/// Why a partition that belongs here is not served. It is tried again a little later.
 #[derive(Debug, thiserror::Error)]
 enum HostingError {
     #[error(transparent)]
@@ -90,6 +90,19 @@ impl Reconciler {
     pub(crate) fn follow(&self, image: &Image) {
         self.failed.lock().clear();
         for topic in image.topics() {
+            self.follow_topic(image, topic);
+        }
+    }
+
+    /// Whether some partition that belongs here is not served.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failed.lock().is_empty()
+    }
+
+    /// Tries again what failed.
+    pub(crate) fn retry(&self, image: &Image) {
+        let failed = std::mem::take(&mut *self.failed.lock());
+        for topic in failed.iter().filter_map(|id| image.topic_by_id(*id)) {
             self.follow_topic(image, topic);
         }
     }

@@ -1,4 +1,4 @@
-//! What storage tells the broker: flushed, room again, failed.
+//! What storage tells the broker: flushed, room again, disk full, failed.
 //!
 //! Called on storage's own threads, once per partition and group commit. Each call only moves positions and wakes tasks.
 
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thalweg_storage::{DirFailed, Log, LogObserver};
 use thalweg_types::Offset;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::hosting::Hosted;
 use crate::partition::AckError;
@@ -17,12 +17,18 @@ use crate::partition::AckError;
 pub struct LogEvents {
     pub(crate) hosted: Arc<Hosted>,
     pub(crate) room_available: Notify,
+    disk_low: watch::Sender<bool>,
     failed: AtomicBool,
 }
 
 impl LogEvents {
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Whether the disk has less left than the reserve, as it changes.
+    pub(crate) fn disk_low(&self) -> watch::Receiver<bool> {
+        self.disk_low.subscribe()
     }
 
     /// Whether a write or flush has failed. Nothing is acknowledged any more in this process's life (D1).
@@ -36,6 +42,12 @@ impl LogObserver for LogEvents {
         if let Some(partition) = self.hosted.get(log.id()) {
             partition.flushed();
         }
+    }
+
+    fn disk_space_changed(&self, is_low: bool) {
+        self.disk_low.send_replace(is_low);
+        // Whoever waits for room hears the refusal now.
+        self.room_available.notify_one();
     }
 
     fn room_available(&self) {

@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use thalweg_storage::DiskSpace;
 use thalweg_types::ErrorCode;
 
 /// Cheap to clone: all clones count into the same cells.
@@ -20,6 +21,9 @@ pub struct Metrics {
     pub(crate) partitions: Gauge,
     pub(crate) leaders: Gauge,
     pub(crate) log_dir_failed: Gauge,
+    pub(crate) disk_full: Gauge,
+    pub(crate) disk_available_bytes: Gauge,
+    pub(crate) disk_reserve_bytes: Gauge,
     refused: Family<CodeLabel, Counter>,
     unacknowledged: Counter,
     recompressed_batches: Counter,
@@ -48,6 +52,9 @@ impl Metrics {
             partitions: Gauge::default(),
             leaders: Gauge::default(),
             log_dir_failed: Gauge::default(),
+            disk_full: Gauge::default(),
+            disk_available_bytes: Gauge::default(),
+            disk_reserve_bytes: Gauge::default(),
             refused: Family::default(),
             unacknowledged: Counter::default(),
             recompressed_batches: Counter::default(),
@@ -83,6 +90,23 @@ impl Metrics {
             metrics.log_dir_failed.clone(),
         );
         registry.register(
+            "disk_full",
+            "1 while the disk has less left than the reserve; records and new topics are refused",
+            metrics.disk_full.clone(),
+        );
+        registry.register_with_unit(
+            "disk_available",
+            "What is left of the log directory's file system",
+            Unit::Bytes,
+            metrics.disk_available_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "disk_reserve",
+            "What is kept free of the log directory's file system",
+            Unit::Bytes,
+            metrics.disk_reserve_bytes.clone(),
+        );
+        registry.register(
             "refused_batches",
             "Batches refused, by error code; nothing of them was appended",
             metrics.refused.clone(),
@@ -109,6 +133,14 @@ impl Metrics {
     pub(crate) fn recompressed(&self, uncompressed_bytes: usize) {
         self.recompressed_batches.inc();
         self.recompressed_bytes.inc_by(uncompressed_bytes as u64);
+    }
+
+    /// Takes over what was last measured of the disk.
+    pub(crate) fn disk(&self, space: DiskSpace) {
+        let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.disk_full.set(i64::from(space.is_low));
+        self.disk_available_bytes.set(bytes(space.available_bytes));
+        self.disk_reserve_bytes.set(bytes(space.reserve_bytes));
     }
 
     pub(crate) fn refused(&self, code: ErrorCode) {

@@ -88,6 +88,7 @@ impl Broker {
             broker_epoch: registered.broker_epoch,
             controller: controller.clone(),
             feed: feed.clone(),
+            events: Arc::clone(&events),
         };
         let reconciler = Reconciler::new(
             registered.node_id,

@@ -5,16 +5,25 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thalweg_env::Clock;
+use thalweg_metadata_core::Image;
 use thalweg_metadata_feed::{Change, Feed, Subscription};
 use thalweg_rpc::Error;
+use thalweg_storage::LogDir;
 use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::controller::ControllerClient;
 use crate::hosting::{Hosted, Reconciler};
+use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
+
+/// Between two attempts to host a partition whose log could not be created.
+const HOSTING_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two looks for what retention takes while the disk is full.
+const FULL_DISK_RETENTION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The broker's tasks; they end with it.
 #[derive(Debug)]
@@ -30,12 +39,14 @@ pub(crate) struct Session {
     pub(crate) broker_epoch: BrokerEpoch,
     pub(crate) controller: ControllerClient,
     pub(crate) feed: Feed,
+    pub(crate) events: Arc<LogEvents>,
 }
 
 impl Session {
     /// Whether the broker is still fenced, and the metadata log index at which that holds.
     pub(crate) async fn heartbeat(&self, applied: LogIndex) -> Result<(bool, LogIndex), Error> {
-        self.controller.heartbeat(self.node_id, self.broker_epoch, applied).await
+        let disk_full = *self.events.disk_low().borrow();
+        self.controller.heartbeat(self.node_id, self.broker_epoch, applied, disk_full).await
     }
 }
 
@@ -49,9 +60,18 @@ impl Tasks {
     ) -> Self {
         let (progress, reconciled) = watch::channel(LogIndex::ZERO);
         let hosted = Arc::clone(&reconciler.hosted);
+        let log_dir = Arc::clone(&reconciler.log_dir);
         let following = follow(session.feed.subscribe(), reconciler, metrics.clone(), progress);
-        let beating = beat(session.clone(), reconciled.clone(), options.heartbeat_interval);
-        let retaining = retain(hosted, clock, options.retention_check_interval);
+        let disk_low = || session.events.disk_low();
+        let beating = beat(
+            session.clone(),
+            reconciled.clone(),
+            log_dir,
+            disk_low(),
+            metrics.clone(),
+            options.heartbeat_interval,
+        );
+        let retaining = retain(hosted, clock, disk_low(), options.retention_check_interval);
         let running = vec![tokio::spawn(following), tokio::spawn(beating), tokio::spawn(retaining)];
         Self { reconciled, running: Mutex::new(running) }
     }
@@ -86,11 +106,27 @@ async fn follow(
     progress: watch::Sender<LogIndex>,
 ) {
     let reconciler = Arc::new(reconciler);
-    while let Ok(change) = changes.next().await {
-        let index = change.image().position().index;
-        let worker = Arc::clone(&reconciler);
+    let mut image = Arc::<Image>::default();
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => match change {
+                Ok(change) => Some(change),
+                Err(_ended) => return,
+            },
+            // A full disk may have room by now.
+            () = tokio::time::sleep(HOSTING_RETRY_INTERVAL), if reconciler.has_failed() => None,
+        };
+        if let Some(change) = &change {
+            image = Arc::clone(change.image());
+        }
+        let index = image.position().index;
+        let (worker, image) = (Arc::clone(&reconciler), Arc::clone(&image));
         // Creating and deleting logs waits for the disk.
-        let worked = tokio::task::spawn_blocking(move || take_over(&worker, &change)).await;
+        let work = move || match &change {
+            Some(change) => take_over(&worker, change),
+            None => worker.retry(&image),
+        };
+        let worked = tokio::task::spawn_blocking(work).await;
         if let Err(error) = worked {
             tracing::error!(%error, %index, "taking over metadata failed");
             return;
@@ -109,11 +145,24 @@ fn take_over(reconciler: &Reconciler, change: &Change) {
     }
 }
 
-async fn beat(session: Session, reconciled: watch::Receiver<LogIndex>, interval: Duration) {
+/// Shows the controller that this broker lives, and at once when its disk runs full or has room again.
+async fn beat(
+    session: Session,
+    reconciled: watch::Receiver<LogIndex>,
+    log_dir: Arc<LogDir>,
+    mut disk_low: watch::Receiver<bool>,
+    metrics: Metrics,
+    interval: Duration,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = disk_low.changed() => {}
+        }
+        metrics.disk(log_dir.disk_space());
+        metrics.log_dir_failed.set(i64::from(log_dir.failure().is_some()));
         let applied = *reconciled.borrow();
         match session.heartbeat(applied).await {
             Ok(_) => {}
@@ -125,10 +174,25 @@ async fn beat(session: Session, reconciled: watch::Receiver<LogIndex>, interval:
     }
 }
 
-/// Lets retention take what it may, and producers that fell silent be forgotten.
-async fn retain(hosted: Arc<Hosted>, clock: Arc<dyn Clock>, interval: Duration) {
+/// Lets retention take what it may, and producers that fell silent be forgotten. More often while the disk is full: then a lower bound
+/// is likely to be set, and to be waited for.
+async fn retain(
+    hosted: Arc<Hosted>,
+    clock: Arc<dyn Clock>,
+    mut disk_low: watch::Receiver<bool>,
+    interval: Duration,
+) {
     loop {
-        tokio::time::sleep(interval).await;
+        let is_low = *disk_low.borrow_and_update();
+        let interval = if is_low { interval.min(FULL_DISK_RETENTION_INTERVAL) } else { interval };
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            changed = disk_low.changed() => match changed {
+                Ok(()) if *disk_low.borrow() => {}
+                Ok(()) => continue,
+                Err(_ended) => return,
+            },
+        }
         let (hosted, now) = (Arc::clone(&hosted), clock.now());
         let work = move || {
             for partition in hosted.all() {

@@ -21,6 +21,9 @@ pub(crate) enum CallError {
     /// This node is not the active controller at present.
     #[error("this node is not the active controller")]
     NotActive,
+    /// A new partition would find no room.
+    #[error("the disk of every broker is full: free space or lower retention first")]
+    NoRoom,
     #[error("the controller is shutting down")]
     Stopping,
     /// The deciding task ended in the middle.
@@ -35,6 +38,9 @@ impl From<CallError> for RpcError {
             CallError::Refused(refusal) => refused(&refusal),
             CallError::Uncommitted(ProposeError::TooLarge { .. }) => {
                 Self::new(ErrorCode::PolicyViolation, message).not_applied()
+            }
+            CallError::NoRoom => {
+                Self::new(ErrorCode::KafkaStorageError, message).not_applied().resource_exhausted()
             }
             CallError::Uncommitted(ProposeError::OutcomeUnknown { .. }) | CallError::Lost => {
                 Self::new(ErrorCode::RequestTimedOut, message).outcome_unknown()

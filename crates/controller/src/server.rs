@@ -5,8 +5,10 @@ pub mod fuzzing;
 mod translate;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thalweg_env::Random;
 use thalweg_metadata_core::Policy;
 use thalweg_metadata_feed::Feed;
@@ -31,6 +33,8 @@ pub struct Server {
     state: State,
     random: Arc<dyn Random>,
     policy: Arc<Policy>,
+    /// Brokers that said with their last heartbeat that their disk is full. Kept in memory: a broker says it again every few seconds.
+    full: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Says when the watchers' streams must end.
     stop: stop::Receiver<bool>,
 }
@@ -44,11 +48,22 @@ impl Server {
         policy: Arc<Policy>,
         stop: stop::Receiver<bool>,
     ) -> Self {
-        Self { calls, quorum, state, random, policy, stop }
+        Self { calls, quorum, state, random, policy, full: Arc::default(), stop }
     }
 
     pub(crate) fn feed(&self) -> Feed {
         self.state.feed.clone()
+    }
+
+    /// Refuses what needs a new partition folder when no live broker has room for one.
+    fn check_room(&self) -> Result<(), Status> {
+        let image = self.state.feed.image();
+        let full = self.full.lock();
+        let mut live = image.nodes().filter(|node| image.is_live(node.id)).peekable();
+        if live.peek().is_some() && live.all(|node| full.contains(&node.id)) {
+            return Err(status(CallError::NoRoom));
+        }
+        Ok(())
     }
 
     fn new_topic_id(&self) -> TopicId {
@@ -73,9 +88,17 @@ impl Controller for Server {
         &self,
         request: Request<proto::HeartbeatRequest>,
     ) -> Result<Response<proto::HeartbeatResponse>, Status> {
-        let request = translate::heartbeat(&request.into_inner());
-        let decided = self.calls.decide(move |image| image.decide_heartbeat(&request)).await;
+        let request = request.into_inner();
+        let (node_id, is_full) = (NodeId(request.node_id), request.disk_full);
+        let heartbeat = translate::heartbeat(&request);
+        let decided = self.calls.decide(move |image| image.decide_heartbeat(&heartbeat)).await;
         let (index, answer) = decided.map_err(status)?;
+        // Only of a broker that is who it says: the decision has checked its epoch.
+        if is_full {
+            self.full.lock().insert(node_id);
+        } else {
+            self.full.lock().remove(&node_id);
+        }
         Ok(Response::new(proto::HeartbeatResponse {
             fenced: answer.fenced,
             may_shut_down: answer.may_shut_down,
@@ -98,6 +121,7 @@ impl Controller for Server {
         &self,
         request: Request<proto::CreateTopicsRequest>,
     ) -> Result<Response<proto::CreateTopicsResponse>, Status> {
+        self.check_room()?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
@@ -131,6 +155,7 @@ impl Controller for Server {
         &self,
         request: Request<proto::CreatePartitionsRequest>,
     ) -> Result<Response<proto::CreatePartitionsResponse>, Status> {
+        self.check_room()?;
         let request = translate::create_partitions(request.into_inner());
         let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
         let (seed, policy) = (self.random.next_u64(), Arc::clone(&self.policy));

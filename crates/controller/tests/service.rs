@@ -57,15 +57,24 @@ impl Life {
     /// Registers the node of a disk and lets it catch up.
     async fn join(&mut self, disk: u8) -> proto::RegisterNodeResponse {
         let registered = self.client.register_node(node(disk)).await.unwrap().into_inner();
-        let heartbeat = proto::HeartbeatRequest {
-            node_id: registered.node_id,
-            broker_epoch: registered.broker_epoch,
-            applied_index: u64::try_from(registered.broker_epoch).unwrap(),
-            want_shutdown: false,
-        };
-        let answer = self.client.heartbeat(heartbeat).await.unwrap().into_inner();
+        let answer = self.beat(&registered, false).await;
         assert!(!answer.fenced);
         registered
+    }
+
+    async fn beat(
+        &mut self,
+        node: &proto::RegisterNodeResponse,
+        disk_full: bool,
+    ) -> proto::HeartbeatResponse {
+        let heartbeat = proto::HeartbeatRequest {
+            node_id: node.node_id,
+            broker_epoch: node.broker_epoch,
+            applied_index: u64::try_from(node.broker_epoch).unwrap(),
+            want_shutdown: false,
+            disk_full,
+        };
+        self.client.heartbeat(heartbeat).await.unwrap().into_inner()
     }
 
     async fn create(&mut self, names: &[&str]) -> proto::CreateTopicsResponse {
@@ -340,4 +349,28 @@ fn watch_from(index: u64) -> proto::WatchMetadataRequest {
 async fn first_event(client: &mut ControllerClient<Channel>, from: u64) -> Event {
     let mut stream = client.watch_metadata(watch_from(from)).await.unwrap().into_inner();
     within(stream.message()).await.unwrap().unwrap().event.unwrap()
+}
+
+#[tokio::test]
+async fn new_topics_are_refused_while_the_disk_of_every_broker_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut life = Life::start(dir.path()).await;
+    let (first, second) = (life.join(1).await, life.join(2).await);
+    life.create(&["before"]).await;
+
+    life.beat(&first, true).await;
+    life.create(&["on-the-second"]).await;
+    life.beat(&second, true).await;
+    let request = proto::CreateTopicsRequest::default();
+    let refused = Error::from(life.client.create_topics(request).await.unwrap_err());
+    assert_eq!(
+        (refused.code, refused.outcome, refused.retriable),
+        (ErrorCode::KafkaStorageError, Outcome::NotApplied, true)
+    );
+    assert_eq!(refused.status, Some(tonic::Code::ResourceExhausted));
+
+    life.beat(&first, false).await;
+    let created = life.create(&["after"]).await;
+    assert!(created.topics.iter().all(|topic| topic.error.is_none()));
+    life.stop().await;
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use thalweg_proto::common::v1 as proto;
 use thalweg_types::{ErrorCode, LeaderEpoch, NodeId, Outcome, TopicPartition};
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Longest message for people; the rest is cut off. Details travel in a header list of limited size.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -28,6 +28,8 @@ pub struct Error {
     pub retriable: bool,
     /// For people.
     pub message: String,
+    /// The gRPC code, where that of `code` would not say what generic clients should know.
+    pub status: Option<Code>,
     /// Where to go instead. Boxed, because it is rare and results are moved a lot.
     pub leader: Option<Box<LeaderHint>>,
 }
@@ -53,6 +55,7 @@ impl Error {
             outcome: code.outcome(),
             retriable: code.is_retriable(),
             message,
+            status: None,
             leader: None,
         }
     }
@@ -83,6 +86,18 @@ impl Error {
     #[must_use]
     pub fn outcome_unknown(self) -> Self {
         Self { outcome: Outcome::Unknown, ..self }
+    }
+
+    /// Something is used up, and the same call may succeed when there is more of it.
+    #[must_use]
+    pub fn resource_exhausted(self) -> Self {
+        Self { status: Some(Code::ResourceExhausted), ..self }
+    }
+
+    /// What was stored is damaged; trying again does not help.
+    #[must_use]
+    pub fn data_loss(self) -> Self {
+        Self { status: Some(Code::DataLoss), retriable: false, ..self }
     }
 
     #[must_use]

@@ -214,6 +214,14 @@ pub const KEYS: &[Key] = &[
         "Memory for the newest records of all partitions, from which consumers that keep up are served.",
     ),
     Key::integer(
+        "broker.disk_reserve_bytes",
+        -1,
+        -1,
+        UNBOUNDED,
+        "What is kept free of the data directory's file system: below it records and new topics are refused, while reads, retention and \
+         deletions go on. -1: 2 % of the file system, at least two segments and the journal, at most 5 %.",
+    ),
+    Key::integer(
         "broker.fetch_bytes_max",
         55 * MIB,
         KIB,

@@ -57,6 +57,8 @@ pub struct Broker {
     pub num_partitions: i32,
     pub auto_create_topics: bool,
     pub tail_bytes_max: u64,
+    /// -1 = automatic.
+    pub disk_reserve_bytes: i64,
     pub fetch_bytes_max: usize,
     pub fetch_sessions_max: usize,
     pub kafka: Kafka,

@@ -124,7 +124,9 @@ impl ReadError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::Corrupt { .. } | Self::Io { .. } => ErrorCode::KafkaStorageError,
+            // Kafka's clients tell their callers of this one; they would try again for ever after a storage error.
+            Self::Corrupt { .. } => ErrorCode::CorruptMessage,
+            Self::Io { .. } => ErrorCode::KafkaStorageError,
         }
     }
 }

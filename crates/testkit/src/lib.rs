@@ -15,6 +15,7 @@ mod process;
 mod record_line;
 mod server;
 mod skip;
+mod small_disk;
 
 pub use client::{Client, Library, kcat};
 pub use grpcurl::Grpcurl;
@@ -23,3 +24,4 @@ pub use process::{Finished, finish};
 pub use record_line::{RecordLine, incompressible, sample};
 pub use server::Server;
 pub use skip::skip;
+pub use small_disk::SmallDisk;

@@ -23,6 +23,8 @@ pub struct Server {
     program: PathBuf,
     directory: TempDir,
     addresses: Addresses,
+    /// Where the data is when it is not in `directory`.
+    data: Option<PathBuf>,
     /// Settings other than the addresses, as environment variables.
     variables: Vec<(String, String)>,
     process: Option<Child>,
@@ -53,24 +55,40 @@ impl Server {
     /// # Panics
     /// When it does not become ready.
     pub fn start_with(test: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let mut server = Self::prepare(test, settings)?;
+        server.restart();
+        Some(server)
+    }
+
+    /// The same with data in a place of the caller's.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_in(test: &str, data: PathBuf, settings: &[(&str, &str)]) -> Option<Self> {
+        let mut server = Self::prepare(test, settings)?;
+        server.data = Some(data);
+        server.restart();
+        Some(server)
+    }
+
+    fn prepare(test: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let Some(program) = program() else {
             skip(test, "no thalweg program: cargo build -p thalweg, or set THALWEG_BIN");
             return None;
         };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut server = Self {
+        Some(Self {
             program,
             directory: tempfile::tempdir().expect("a temporary directory"),
             addresses: Addresses { kafka: any, grpc: any, http: any },
+            data: None,
             variables: settings
                 .iter()
                 .map(|(key, value)| (variable(key), (*value).into()))
                 .collect(),
             process: None,
             starts: 0,
-        };
-        server.restart();
-        Some(server)
+        })
     }
 
     pub fn kafka(&self) -> SocketAddr {
@@ -91,7 +109,20 @@ impl Server {
     }
 
     pub fn data_directory(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone().unwrap_or_else(|| self.directory.path().join("data"))
+    }
+
+    /// A client command of the program, on this server.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("THALWEG_BOOTSTRAP", self.grpc().to_string());
+        command
+    }
+
+    /// All that the server said on standard error since its last start.
+    pub fn whole_log(&self) -> String {
+        let log = std::fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Ends the process without any warning, as a crash does.

@@ -75,3 +75,21 @@ fn a_long_message_is_cut_at_a_character() {
     let error = Error::invalid_request(format!("x{}", "ä".repeat(2000)));
     assert_eq!(error.message.len(), 1023);
 }
+
+#[test]
+fn a_grpc_code_of_its_own_survives_the_wire() {
+    let full = Error::new(ErrorCode::KafkaStorageError, "the disk is full").not_applied();
+    assert_eq!(Status::from(full.clone()).code(), tonic::Code::Unavailable);
+
+    let full = full.resource_exhausted();
+    let status = Status::from(full.clone());
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(Error::from(status), full);
+    assert!(full.retriable);
+
+    let damaged = Error::new(ErrorCode::KafkaStorageError, "damaged").data_loss();
+    let status = Status::from(damaged.clone());
+    assert_eq!(status.code(), tonic::Code::DataLoss);
+    assert_eq!(Error::from(status), damaged);
+    assert!(!damaged.retriable);
+}

@@ -34,7 +34,7 @@ struct AnyMessage {
 }
 
 pub(super) fn to_status(error: &Error) -> Status {
-    let code = codes::grpc_code(error.code);
+    let code = error.status.unwrap_or_else(|| codes::grpc_code(error.code));
     let rich = RichStatus {
         code: code as i32,
         message: error.message.clone(),
@@ -48,7 +48,11 @@ pub(super) fn to_status(error: &Error) -> Status {
 
 pub(super) fn from_status(status: &Status) -> Error {
     match detail_of(status) {
-        Some(detail) => from_detail(detail),
+        Some(detail) => {
+            let error = from_detail(detail);
+            let expected = codes::grpc_code(error.code);
+            Error { status: (status.code() != expected).then_some(status.code()), ..error }
+        }
         None => {
             let (code, outcome) = codes::without_detail(status.code());
             Error { outcome, ..Error::new(code, status.message()) }
@@ -97,7 +101,7 @@ pub(super) fn from_detail(detail: proto::ErrorDetail) -> Error {
     let mut message = detail.message;
     cut(&mut message, MESSAGE_BYTES_MAX);
     let leader = detail.leader.and_then(from_leader_hint).map(Box::new);
-    Error { code, outcome, retriable: detail.retriable, message, leader }
+    Error { code, outcome, retriable: detail.retriable, message, status: None, leader }
 }
 
 /// A hint with an impossible topic name is no hint.

@@ -76,11 +76,13 @@ impl LocalBroker {
             Outcome::NotApplied => told.not_applied(),
             Outcome::Unknown => told.outcome_unknown(),
         };
+        let told = if error.is_disk_full() { told.resource_exhausted() } else { told };
         self.with_leader(told, at, error.leader())
     }
 
     fn unreadable(&self, error: &FetchError, at: &TopicPartition) -> Error {
         let told = Error::new(error.code(), error.to_string()).not_applied();
+        let told = if error.is_damage() { told.data_loss() } else { told };
         self.with_leader(told, at, error.leader())
     }
 }

@@ -25,7 +25,7 @@ use thalweg_metadata_core::{Endpoint, StaticConfigs};
 use thalweg_metadata_feed::{Feed, FeedOptions};
 use thalweg_rpc::{Routes, Server, ServerHandle, ServerOptions, channel_in_memory};
 use thalweg_settings::{Loaded, Settings};
-use thalweg_storage::{LogDir, LogDirOptions};
+use thalweg_storage::{LogDir, LogDirOptions, Reserve};
 use thalweg_telemetry::ops::{self, OpsHandle};
 use thalweg_telemetry::{Readiness, Registry};
 use thalweg_types::{IncarnationId, LogIndex, Uuid};
@@ -237,12 +237,23 @@ async fn open_log_dir(
     options.journal_file_bytes = settings.broker.journal.file_bytes;
     options.journal_bytes_max = settings.broker.journal.space_bytes_max;
     options.tail_bytes_max = settings.broker.tail_bytes_max;
+    options.reserve = disk_reserve(settings);
     let opened = tokio::task::spawn_blocking(move || LogDir::open(options)).await;
     let log_dir = opened.map_err(io::Error::other)??;
     for suspect in log_dir.suspects() {
         tracing::error!(partition = %suspect.name, reason = suspect.reason, "partition is damaged and not served");
     }
     Ok(Arc::new(log_dir))
+}
+
+fn disk_reserve(settings: &Settings) -> Reserve {
+    let broker = &settings.broker;
+    let segments_bytes = u64::from(broker.log.segment_bytes).saturating_mul(2);
+    let bytes_min = segments_bytes.saturating_add(broker.journal.space_bytes_max);
+    match u64::try_from(broker.disk_reserve_bytes) {
+        Ok(bytes) => Reserve::Bytes(bytes),
+        Err(_automatic) => Reserve::Automatic { bytes_min },
+    }
 }
 
 fn broker_options(

@@ -1,0 +1,3 @@
+//! The server on disks that run full, fail or were tampered with.
+
+mod full;
