@@ -140,7 +140,10 @@ async fn follow(
 
 fn take_over(reconciler: &Reconciler, change: &Change) {
     match change {
-        Change::Replaced(image) => reconciler.follow(image),
+        Change::Replaced { image, deleted } => {
+            deleted.iter().for_each(|topic_id| reconciler.delete_topic(*topic_id));
+            reconciler.follow(image);
+        }
         Change::Applied { image, records } => reconciler.follow_records(image, records),
     }
 }

@@ -6,12 +6,14 @@
 mod follow;
 mod subscription;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use thalweg_metadata_core::{Image, Position, Record};
-use thalweg_types::LogIndex;
+use thalweg_types::{LogIndex, TopicId};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -20,6 +22,10 @@ pub use subscription::{Change, Subscription};
 
 /// Changes a subscriber may be behind before it is given the whole image instead.
 const CHANGES_KEPT_MAX: usize = 256;
+
+/// Deletions of topics that such a subscriber still learns of: an image does not show them. What is older goes unnoticed until the next
+/// start. Ids and positions only, a few hundred kilobytes.
+const DELETIONS_KEPT_MAX: usize = 10_000;
 
 /// Follows the metadata. Cheap to clone; the last clone's end ends the stream.
 #[derive(Debug, Clone)]
@@ -62,6 +68,8 @@ struct Applied {
 struct Shared {
     image: ArcSwap<Image>,
     applied: watch::Receiver<LogIndex>,
+    /// The latest, oldest first.
+    deletions: Mutex<VecDeque<(LogIndex, TopicId)>>,
     /// Its sender belongs to the publisher: when that goes, subscribers are told.
     changes: broadcast::WeakSender<Arc<Applied>>,
 }
@@ -101,6 +109,7 @@ impl Feed {
         let shared = Arc::new(Shared {
             image: ArcSwap::from_pointee(image),
             applied,
+            deletions: Mutex::default(),
             changes: changes_sender.downgrade(),
         });
         let publisher = Publisher {
@@ -150,12 +159,24 @@ impl Publisher {
             image.apply(position, record);
         }
         image.advance(position);
+        self.note_deletions(position.index, &records);
         self.publish(image, Some(records.into()));
     }
 
     /// Replaces everything.
     pub fn replace(&self, image: Image) {
         self.publish(image, None);
+    }
+
+    fn note_deletions(&self, index: LogIndex, records: &[Record]) {
+        let deleted = records.iter().filter_map(|record| match record {
+            Record::TopicDeleted { topic_id } => Some((index, *topic_id)),
+            _ => None,
+        });
+        let mut deletions = self.shared.deletions.lock();
+        deletions.extend(deleted);
+        let surplus = deletions.len().saturating_sub(DELETIONS_KEPT_MAX);
+        deletions.drain(..surplus);
     }
 
     fn publish(&self, image: Image, records: Option<Arc<[Record]>>) {

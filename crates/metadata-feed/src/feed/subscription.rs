@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_metadata_core::{Image, Record};
-use thalweg_types::LogIndex;
+use thalweg_types::{LogIndex, TopicId};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -13,7 +13,11 @@ use super::{Applied, Feed, FeedStopped};
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Look at all of it: the first image, or one that is several steps newer than the last.
-    Replaced(Arc<Image>),
+    Replaced {
+        image: Arc<Image>,
+        /// Topics that were deleted in these steps, as far as they are known; they are known unless the feed itself was given an image.
+        deleted: Vec<TopicId>,
+    },
     /// The facts of one entry, and the image they led to.
     Applied { image: Arc<Image>, records: Arc<[Record]> },
 }
@@ -53,8 +57,15 @@ impl Subscription {
 
     fn whole_image(&mut self) -> Change {
         let image = self.feed.image();
-        self.seen = Some(image.position().index);
-        Change::Replaced(image)
+        let index = image.position().index;
+        let before = self.seen.replace(index);
+        // Nobody has acted on a topic that was deleted before the first look.
+        let deleted = before.map_or_else(Vec::new, |before| {
+            let deletions = self.feed.shared.deletions.lock();
+            let missed = deletions.iter().filter(|(at, _)| *at > before && *at <= index);
+            missed.map(|(_, topic_id)| *topic_id).collect()
+        });
+        Change::Replaced { image, deleted }
     }
 
     /// `None` for what an image given out before held already.
@@ -67,7 +78,7 @@ impl Subscription {
         let image = Arc::clone(&applied.image);
         Some(match &applied.records {
             Some(records) => Change::Applied { image, records: Arc::clone(records) },
-            None => Change::Replaced(image),
+            None => Change::Replaced { image, deleted: Vec::new() },
         })
     }
 }
@@ -76,7 +87,7 @@ impl Change {
     /// The image after the change.
     pub fn image(&self) -> &Arc<Image> {
         match self {
-            Self::Replaced(image) | Self::Applied { image, .. } => image,
+            Self::Replaced { image, .. } | Self::Applied { image, .. } => image,
         }
     }
 }
