@@ -65,22 +65,24 @@ impl EpochIndex {
         self.entries.last().copied()
     }
 
-    /// Notes that `epoch` begins at `start_offset`, unless it is the newest epoch already. Returns whether the index changed, that
-    /// is, whether its checkpoint is stale.
+    /// Notes that `epoch` begins at `start_offset`, unless it is the newest epoch already. An epoch that was to begin there too has written
+    /// nothing, and is forgotten even if it is newer: this log led in it, and follows a log now that did not. Returns whether the index
+    /// changed, that is, whether its checkpoint is stale.
     pub fn assign(&mut self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
+        if self.latest().is_some_and(|newest| newest.epoch == epoch) {
+            return false;
+        }
+        self.entries.pop_if(|newest| newest.start_offset == start_offset);
         let newest = self.latest();
         if newest.is_some_and(|newest| newest.epoch == epoch) {
-            return false;
+            return true;
         }
         check!(
             EPOCHS,
             epoch >= LeaderEpoch(0)
-                && newest.is_none_or(|n| epoch > n.epoch && start_offset >= n.start_offset),
+                && newest.is_none_or(|n| epoch > n.epoch && start_offset > n.start_offset),
             "epoch {epoch} begins at {start_offset} after {newest:?}"
         );
-        if newest.is_some_and(|newest| newest.start_offset == start_offset) {
-            self.entries.pop();
-        }
         self.entries.push(EpochEntry { epoch, start_offset });
         true
     }

@@ -170,7 +170,9 @@ impl PartitionLog {
         if base_offset < log_end || is_gap {
             return Err(AppendError::NotAtLogEnd { base_offset, log_end });
         }
-        let latest = self.epochs.latest().map_or(LeaderEpoch::NONE, |newest| newest.epoch);
+        // Of the last record: an epoch in which this log led, and wrote nothing, is none of its history.
+        let last = log_end.0.checked_sub(1).map(Offset);
+        let latest = last.and_then(|last| self.epochs.epoch_at(last)).unwrap_or(LeaderEpoch::NONE);
         if header.leader_epoch < latest {
             return Err(AppendError::EpochWentBack { given: header.leader_epoch, latest });
         }

@@ -181,7 +181,7 @@ impl Leader {
         [proposal, self.lag_deadline(now)].into_iter().flatten().min()
     }
 
-    /// What there is to send to a follower; `None` when it is not connected or knows everything.
+    /// See [`crate::Replica::next_push`].
     pub(crate) fn next_push(&self, node: NodeId) -> Option<PushCursor> {
         let follower = self.followers.iter().find(|follower| follower.node == node)?;
         let stream = follower.heard()?.stream?;

@@ -270,7 +270,7 @@ impl Replica {
     }
 
     /// Checks what the leader pushed. When it is accepted, append the batches and report the local progress; when it is not, close the
-    /// stream: the replica asks anew after a while.
+    /// stream it came on: unless that is another stream than the present one, the replica asks anew after a while.
     pub fn handle_push(
         &mut self,
         push: &Push<'_>,
@@ -281,9 +281,13 @@ impl Replica {
             return Err(PushRefusal::NotFollowing);
         };
         let checked = follower.handle_push(push, batch_bytes_max, &mut self.actions);
-        let is_over =
-            matches!(checked, Err(PushRefusal::OtherEpoch { .. } | PushRefusal::UnknownSession(_)));
-        if checked.is_err() && !is_over {
+        let is_of_another_stream = matches!(
+            checked,
+            Err(PushRefusal::NotFollowing
+                | PushRefusal::OtherEpoch { .. }
+                | PushRefusal::UnknownSession(_))
+        );
+        if checked.is_err() && !is_of_another_stream {
             follower.handle_disconnected(now);
         }
         checked
@@ -344,7 +348,8 @@ impl Replica {
         leader.into_iter().flat_map(Leader::followers)
     }
 
-    /// What there is to send to a follower; `None` when it is not connected or knows everything.
+    /// What there is to send to a follower; `None` when it is not connected or knows everything. A cursor below the log start has been
+    /// overtaken by retention: close the stream, and the follower's next handshake says so.
     pub fn next_push(&self, node: NodeId) -> Option<PushCursor> {
         self.as_leader()?.next_push(node)
     }

@@ -43,6 +43,19 @@ fn an_epoch_that_wrote_nothing_leaves_no_entry() {
     assert_eq!(index.entries(), [entry((1, 0)), entry((3, 8))]);
 }
 
+/// It led in epoch 3 and wrote nothing; now it follows a log that has records of epoch 2, or of epoch 1, from there on.
+#[test]
+fn an_epoch_that_wrote_nothing_gives_way_to_an_older_one() {
+    let led = index(&[(1, 0), (3, 8)]);
+    let mut follows = led.clone();
+    assert!(follows.assign(LeaderEpoch(2), Offset(8)));
+    assert_eq!(follows.entries(), [entry((1, 0)), entry((2, 8))]);
+    let mut follows = led.clone();
+    assert!(follows.assign(LeaderEpoch(1), Offset(8)));
+    assert_eq!(follows.entries(), [entry((1, 0))]);
+    assert_eq!(follows.floor_end(LeaderEpoch(3), Offset(9)), Some(end((1, 9))));
+}
+
 #[test]
 #[should_panic(expected = "invariant I7")]
 fn an_epoch_that_goes_back_is_a_broken_invariant() {

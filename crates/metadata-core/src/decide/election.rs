@@ -159,7 +159,7 @@ impl Partition {
     }
 
     fn forget_eligible_when_enough(&mut self) {
-        if self.isr.len() >= self.min_isr as usize && !mutant!(Mutant::M11) {
+        if self.isr.len() >= self.min_isr as usize {
             self.elr.clear();
         }
     }
@@ -168,10 +168,13 @@ impl Partition {
     /// minimum while replicas count as complete that did not have to wait for it. Where nobody is in sync no high watermark can move, and
     /// the eligible replicas are the only ones that can ever lead again: there they stay.
     pub(super) fn set_min_isr(&mut self, min_isr: u32) {
-        if min_isr != self.min_isr && !self.isr.is_empty() && !mutant!(Mutant::M11) {
+        let before = std::mem::replace(&mut self.min_isr, min_isr);
+        if mutant!(Mutant::M11) {
+            return;
+        }
+        if min_isr != before && !self.isr.is_empty() {
             self.elr.clear();
         }
-        self.min_isr = min_isr;
         self.forget_eligible_when_enough();
     }
 

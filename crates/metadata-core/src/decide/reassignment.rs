@@ -80,7 +80,7 @@ impl Image {
         };
         let next = next.ok_or_else(|| Error::InvalidAssignment {
             partition: *partition,
-            reason: "none of its replicas is in sync".to_owned(),
+            reason: "none of its replicas would be complete".to_owned(),
         })?;
         let (topic_id, partition) = (topic.id, *partition);
         let state = next.succeeding(old);
@@ -162,7 +162,8 @@ impl Partition {
         }
     }
 
-    /// With these replicas and no reassignment. `None`: nobody of them is in sync, though somebody was.
+    /// With these replicas and no reassignment. `None`: nobody of them is in sync, though somebody was, or nobody can ever lead without loss
+    /// any more.
     fn with_replicas(
         &self,
         replicas: Vec<NodeId>,
@@ -172,7 +173,10 @@ impl Partition {
         let leaves = self.replicas.iter().any(|id| !replicas.contains(id));
         let mut next = self.clone();
         let isr: Vec<_> = self.isr.iter().copied().filter(|id| replicas.contains(id)).collect();
-        if isr.is_empty() && !self.isr.is_empty() {
+        let nobody_leads = isr.is_empty() && !self.isr.is_empty();
+        let mut eligible = self.elr.iter().filter(|id| replicas.contains(id));
+        let nobody_is_complete = isr.is_empty() && eligible.next().is_none();
+        if nobody_leads || (nobody_is_complete && !self.elr.is_empty()) {
             return None;
         }
         next.replicas = replicas;

@@ -44,8 +44,7 @@ impl Follower {
         diverging: Option<EpochEnd>,
         actions: &mut VecDeque<Action>,
     ) {
-        let is_empty = self.ends.log_start == self.ends.log_end;
-        if at < self.ends.high_watermark && !is_empty && !self.may_lose_committed() {
+        if at < self.ends.high_watermark && !self.may_lose_committed() {
             self.halt(diverging, at, actions);
             return;
         }

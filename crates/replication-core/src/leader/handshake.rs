@@ -10,7 +10,7 @@ use thalweg_types::{BrokerEpoch, ErrorCode, LeaderEpoch, Moment, NodeId, Offset}
 use super::Leader;
 use super::progress::{CaughtUp, Heard, Progress, Stream};
 use crate::action::Action;
-use crate::log_ends::LogView;
+use crate::log_ends::{LogEnds, LogView};
 use crate::message::{Handshake, Report, Verdict};
 
 /// Why a follower is not pushed to. Nothing that the replica knows has changed.
@@ -185,19 +185,19 @@ pub(crate) fn check_epoch(
 
 /// R1.3: why the follower's log is no prefix of ours, if it is not.
 ///
-/// Below our log start nothing can be compared, and none of it is of use any more: the follower begins anew there. So does one whose
-/// empty log stands anywhere else, because it would lack everything in between.
+/// Below our log start nothing can be compared, and none of it is of use any more: the follower begins anew there. A log without records
+/// agrees with any that reaches as far: it stands where it does because an earlier leader had deleted everything below.
 fn divergence(handshake: &Handshake, log: LogView<'_>) -> Option<Verdict> {
-    let (position, last_epoch, log_start) =
-        (handshake.log_end, handshake.last_epoch, log.ends.log_start);
-    let has_epochs = last_epoch > LeaderEpoch::NONE;
-    if !has_epochs && position == log_start {
+    let LogEnds { log_start, log_end, .. } = log.ends;
+    let (position, last_epoch) = (handshake.log_end, handshake.last_epoch);
+    let is_empty = last_epoch == LeaderEpoch::NONE;
+    if is_empty && (log_start..=log_end).contains(&position) {
         return None;
     }
-    let nothing_in_common = log.epochs.floor_end(last_epoch, log.ends.log_end).is_none();
-    if position < log_start || !has_epochs || nothing_in_common {
+    let nothing_in_common = log.epochs.floor_end(last_epoch, log_end).is_none();
+    if position < log_start || nothing_in_common {
         return Some(Verdict::OutOfRange { log_start });
     }
-    let end = log.epochs.divergence(last_epoch, position, log.ends.log_end)?;
+    let end = log.epochs.divergence(last_epoch, position, log_end)?;
     Some(Verdict::Diverging { end, log_start })
 }

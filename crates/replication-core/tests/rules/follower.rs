@@ -240,6 +240,17 @@ fn a_push_of_another_epoch_or_session_is_refused_and_changes_nothing() {
     assert!(bench.push(&good(&batches)).is_ok(), "the good stream goes on");
 }
 
+/// What is left of an old stream must not undo the question that is under way: each answer would come too late.
+#[test]
+fn a_push_while_an_answer_is_awaited_changes_nothing() {
+    let mut bench = Bench::following();
+    let handshake = handshake_in(&bench.metadata());
+    let batches = [batch(10, 12, EPOCH)];
+    assert_eq!(bench.push(&good(&batches)), Err(PushRefusal::NotFollowing));
+    bench.answer(&handshake, ACCEPTED);
+    assert!(bench.push(&good(&batches)).is_ok());
+}
+
 #[test]
 fn progress_is_reported_once() {
     let mut bench = following();

@@ -87,6 +87,24 @@ fn a_reassignment_that_would_leave_nobody_in_sync_is_not_cancelled() {
     assert_eq!(refused.code(), ErrorCode::InvalidReplicaAssignment);
 }
 
+/// 3 is the only one that is known to be complete, though it is in sync with nobody while it is away.
+#[test]
+fn the_last_eligible_replica_stays_assigned() {
+    let mut cluster = cluster(&[("min.insync.replicas", "1")]);
+    cluster.reassign("t", Some(&[3, 4])).unwrap();
+    cluster.alter_partition(&cluster.proposal("t", &[1, 2, 3])).unwrap();
+    for node in [1, 2, 3] {
+        cluster.fence(NodeId(node));
+    }
+    let partition = cluster.partition("t");
+    assert_eq!((&*partition.isr, &*partition.elr), (&[][..], &nodes(&[3])[..]));
+    for target in [None, Some(&[4, 5][..])] {
+        let refused = cluster.reassign("t", target).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidReplicaAssignment);
+    }
+    cluster.reassign("t", Some(&[3, 5])).unwrap();
+}
+
 #[test]
 fn another_target_replaces_the_one_under_way() {
     let mut cluster = cluster(&[]);
