@@ -21,7 +21,7 @@
 //! | R12 | controlled shutdown | `decide/nodes.rs`, [`Sessions::others_applied`] |
 //! | R13 | registration, damaged replicas | `decide/nodes.rs`, [`Sessions::check_registration`] |
 //! | R14 | unclean election by command; preferred leaders | `decide/leaders.rs` |
-//! | R15 | reassignment | `decide/reassignment.rs` |
+//! | R15 | reassignment; plans for brokers that come or go | `decide/reassignment.rs`, `placement/moves.rs` |
 //!
 //! Who is alive is not a fact until somebody is fenced: [`Sessions`] keeps it beside the image, for the active controller only.
 

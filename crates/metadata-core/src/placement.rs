@@ -4,6 +4,8 @@
 //! the least loaded brokers as followers, out of racks not used yet for as long as there are any. Ties are broken by a pseudo-random
 //! order made from the seed, so that the same image, request and seed always give the same placement.
 
+mod moves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_types::NodeId;

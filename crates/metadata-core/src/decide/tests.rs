@@ -15,6 +15,7 @@ use crate::{
 mod alter_partition;
 mod configs;
 mod leaders;
+mod moves;
 mod nodes;
 mod properties;
 mod reassignment;
