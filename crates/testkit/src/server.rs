@@ -205,6 +205,14 @@ impl Server {
         self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
+    /// The process, for whoever looks at it from outside.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     /// Memory of the process that is in RAM now.
     ///
     /// # Panics
