@@ -50,7 +50,8 @@ pub struct Leader {
 
 impl Leader {
     /// Begins `partition.leader_epoch` at the log's end. Nothing of what followers had before counts: joiners' progress was measured
-    /// against another history.
+    /// against another history. The high watermark begins at most at the own durable end: above it only a leader of an unclean election
+    /// can have heard of any.
     pub(crate) fn begin(
         me: Identity,
         timing: Timing,
@@ -58,13 +59,16 @@ impl Leader {
         ends: LogEnds,
         now: Moment,
     ) -> Self {
+        let durable = DurableRule::new(partition.durability);
+        let durable_end = durable.end(ends.flushed_end, ends.log_end);
+        let high_watermark = ends.high_watermark.min(durable_end);
         let mut leader = Self {
             me,
             timing,
             epoch: partition.leader_epoch,
             epoch_start_offset: ends.log_end,
-            ends,
-            durable: DurableRule::new(partition.durability),
+            ends: LogEnds { high_watermark, ..ends },
+            durable,
             isr: Isr::new(partition.isr.clone(), partition.partition_epoch, now),
             partition: partition.clone(),
             followers: Vec::new(),

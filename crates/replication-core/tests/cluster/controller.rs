@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_metadata_core::{
-    AlterConfigs, AlterPartition, ConfigAlteration, ConfigChange, ConfigTarget, CreateTopic,
-    Endpoint, Heartbeat, Image, LeaderRecovery, NodeRole, Partition, PartitionReference, Policy,
-    Position, Reassign, Record, RegisterNode,
+    AlterConfigs, AlterPartition, Candidate, ConfigAlteration, ConfigChange, ConfigTarget,
+    CreateTopic, ElectUnclean, Endpoint, Heartbeat, Image, LeaderRecovery, NodeRole, Partition,
+    PartitionReference, Policy, Position, Reassign, Record, RegisterNode,
 };
 use thalweg_replication_core as core;
 use thalweg_types::{
@@ -175,6 +175,16 @@ impl Controller {
         let mut decision = self.image.decide_reassign(&[request], &self.policy);
         self.commit(decision.records);
         decision.response.remove(0).err().map(|error| error.code())
+    }
+
+    /// R14: the replica that was made to lead, if one was.
+    pub(crate) fn elect_unclean(&mut self, candidates: Vec<Candidate>) -> Option<NodeId> {
+        let partition =
+            PartitionReference { topic: TOPIC.to_owned(), partition: PartitionIndex(0) };
+        let request = ElectUnclean { partition, candidates };
+        let decision = self.image.decide_elect_unclean(&request).ok()?;
+        self.commit(decision.records);
+        Some(decision.response.leader)
     }
 
     pub(crate) fn elect_preferred(&mut self) {

@@ -38,6 +38,15 @@ impl Oracle {
         self.agrees("I2", node, log, to);
     }
 
+    /// R14: a replica was made to lead that need not be complete. What it has not, or has only in memory, is given up.
+    pub(crate) fn gives_up(&mut self, log: &Log) {
+        let is_kept = |(at, entry): (usize, &Entry)| {
+            at < log.start || (at < log.flushed && log.get(at) == Some(entry))
+        };
+        let kept = (0..).zip(&self.committed).take_while(|pair| is_kept(*pair)).count();
+        self.committed.truncate(kept);
+    }
+
     /// The log agrees with what is committed below `to`.
     fn agrees(&self, invariant: &str, node: NodeId, log: &Log, to: usize) {
         for at in log.start..to.min(self.committed.len()) {

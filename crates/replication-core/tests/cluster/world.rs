@@ -27,6 +27,7 @@ pub(crate) struct Tally {
     pub(crate) committed: usize,
     pub(crate) crashes: usize,
     pub(crate) elections: usize,
+    pub(crate) unclean_elections: usize,
     pub(crate) healed: usize,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct World {
     oracle: Oracle,
     next_value: u64,
     crashes: usize,
+    unclean_elections: usize,
     changes_durability: bool,
     has_damage: bool,
 }
@@ -64,6 +66,7 @@ impl AddAssign for Tally {
         self.committed += other.committed;
         self.crashes += other.crashes;
         self.elections += other.elections;
+        self.unclean_elections += other.unclean_elections;
         self.healed += other.healed;
     }
 }
@@ -85,6 +88,7 @@ impl World {
             committed: world.oracle.committed.len(),
             crashes: world.crashes,
             elections: usize::try_from(world.controller.partition().leader_epoch.0).unwrap_or(0),
+            unclean_elections: world.unclean_elections,
             healed: usize::from(healed),
         }
     }
@@ -114,6 +118,7 @@ impl World {
             oracle: Oracle::default(),
             next_value: 0,
             crashes: 0,
+            unclean_elections: 0,
             changes_durability,
             has_damage,
         };
@@ -152,7 +157,8 @@ impl World {
             977..981 => self.reassign(),
             981..992 => self.controller.elect_preferred(),
             992..995 => self.set_durability(),
-            995..998 => self.delete_records(at),
+            995..997 => self.delete_records(at),
+            997..998 => self.elect_unclean(),
             _ => self.shut_down(at),
         }
     }

@@ -2,7 +2,7 @@
 
 use thalweg_replication_core::Identity;
 use thalweg_replication_core::{Action, Fitness, LogView, Metadata, Replica, Role, Timing};
-use thalweg_types::{LogIndex, NodeId};
+use thalweg_types::{LogIndex, NodeId, Offset};
 
 use super::bench::*;
 
@@ -78,6 +78,16 @@ fn a_lone_replica_commits_what_it_has_flushed() {
     bench.flush();
     assert_eq!(bench.high_watermark(), 12);
     assert_eq!(bench.replica.next_deadline(bench.now), None, "an idle leader needs no timer");
+}
+
+/// R3: never above the own durable end, which an unclean election could bring about.
+#[test]
+fn a_leader_begins_with_what_it_has_flushed_itself() {
+    let mut bench = Bench::new();
+    bench.ends.flushed_end = Offset(6);
+    bench.ends.high_watermark = Offset(8);
+    bench.metadata();
+    assert_eq!(bench.high_watermark(), 6);
 }
 
 #[test]

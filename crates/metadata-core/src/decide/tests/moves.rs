@@ -24,7 +24,8 @@ fn loads(cluster: &Cluster, plan: &[Reassign]) -> BTreeMap<NodeId, (usize, usize
     let mut loads: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
     for (index, partition) in &topic.partitions {
         let planned = plan.iter().find(|reassign| reassign.partition == *index);
-        let replicas = planned.and_then(|r| r.target.clone()).unwrap_or(partition.replicas.clone());
+        let replicas =
+            planned.and_then(|r| r.target.clone()).unwrap_or_else(|| partition.replicas.clone());
         let racks: BTreeSet<_> =
             replicas.iter().map(|id| cluster.image.node(*id).unwrap().rack.clone()).collect();
         assert_eq!((replicas.len(), racks.len()), (2, 2), "{replicas:?}");

@@ -21,15 +21,26 @@ impl World {
     pub(super) fn carry_out(&mut self, at: usize, action: Action) {
         let broker = &mut self.brokers[at];
         let node = broker.node;
+        // Whoever goes on in an epoch before an unclean election does so with what was given up.
+        let marked = self.controller.partition().unclean_epoch;
+        let epoch = broker.replica().map(|replica| replica.epoch());
+        let is_given_up = marked.is_some() && epoch < marked;
         match action {
             Action::BeginEpoch(epoch) => {
                 self.oracle.begins(node, epoch);
                 let end = offset(broker.log.end());
                 broker.log.epochs.assign(epoch, end);
+                if marked == Some(epoch) {
+                    // Some of what was given up may be committed again: the chosen one knew of it.
+                    let known = broker.as_leader().expect("it begins").high_watermark();
+                    self.oracle.commits(node, &broker.log, index(known));
+                }
             }
             Action::Commit(to) => {
                 broker.log.high_watermark = index(to);
-                self.oracle.commits(node, &broker.log, index(to));
+                if !is_given_up {
+                    self.oracle.commits(node, &broker.log, index(to));
+                }
                 let epoch = broker.as_leader().map(thalweg_replication_core::Leader::epoch);
                 if epoch == Some(self.controller.partition().leader_epoch) {
                     self.oracle.is_flushed_everywhere(&self.brokers, node, index(to));
@@ -37,13 +48,16 @@ impl World {
             }
             Action::FollowHighWatermark(to) => {
                 broker.log.high_watermark = index(to);
-                self.oracle.follows(node, &broker.log, index(to));
+                if !is_given_up {
+                    self.oracle.follows(node, &broker.log, index(to));
+                }
             }
             Action::MoveLogStart(to) => broker.log.move_start(index(to)),
             Action::Truncate { to, unclean } => {
                 let to = index(to);
                 assert!(to >= broker.log.start, "I12: {node} cuts below its start");
-                assert!(to >= broker.log.high_watermark && !unclean, "I12: {node} cuts to {to}");
+                let keeps_committed = to >= broker.log.high_watermark && !unclean;
+                assert!(keeps_committed || marked.is_some(), "I12: {node} cuts to {to}");
                 broker.log.cut(to);
                 self.cut_is_done(at);
             }

@@ -7,7 +7,8 @@ use super::{World, with};
 use crate::cluster::oracle::find;
 
 impl World {
-    /// All faults end. Whether the partition could be made whole: without `fsync` nobody may be left who is known to be complete.
+    /// All faults end. Whether the partition could be made whole. Without `fsync`, or after damage, nobody may be left who is known to be
+    /// complete, and an operator must choose; otherwise it heals by itself (V9).
     pub(super) fn heal(&mut self, seed: u64) -> bool {
         for at in 0..self.brokers.len() {
             if let Some(process) = &self.brokers[at].process
@@ -20,18 +21,24 @@ impl World {
             self.restart(at);
             self.controller.elect_preferred();
         }
-        for round in 0..200 {
+        for round in 0..300 {
             self.heal_once(round);
+            let state = self.controller.partition();
+            if round == 100 && state.leader.is_none() {
+                let loses = state.durability == Durability::Replicated
+                    || self.changes_durability
+                    || self.has_damage;
+                assert!(loses, "V9: seed {seed} needs an operator: {state:?}");
+                self.elect_unclean();
+            }
             self.oracle.check(&self.controller, &self.brokers);
             if self.is_whole() {
                 return true;
             }
         }
         let state = self.controller.partition();
-        let may_be_lost = state.leader.is_none()
-            && (state.durability == Durability::Replicated
-                || self.changes_durability
-                || self.has_damage);
+        let all_damaged = |id: &NodeId| find(&self.brokers, *id).is_damaged;
+        let may_be_lost = state.leader.is_none() && state.replicas.iter().all(all_damaged);
         assert!(may_be_lost, "V1, V2: seed {seed} does not heal: {state:?}\n{:#?}", self.brokers);
         false
     }
