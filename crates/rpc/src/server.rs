@@ -29,6 +29,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Calls at work at a time on all connections together, streams included.
     pub calls_max: usize,
+    /// Memory for request messages of more than a few kilobytes, of all calls together. One message may have half of what is left.
+    pub request_bytes_max: usize,
     /// Longest time until an answer must have begun.
     pub call_time_max: Duration,
     /// How long a shutdown waits for calls to end before it breaks their connections off.
@@ -56,6 +58,8 @@ impl Default for ServerOptions {
         Self {
             connections_max: 10_000,
             calls_max: 8_192,
+            // Eight of the largest messages at a time, or some thousand of the usual ones.
+            request_bytes_max: 256 * 1024 * 1024,
             // The longest wait a request may ask for (five minutes) and some time to answer.
             call_time_max: Duration::from_secs(330),
             drain_time_max: Duration::from_secs(5),
@@ -103,6 +107,7 @@ impl Server {
         let stack_options = StackOptions {
             calls_max: self.options.calls_max,
             call_time_max: self.options.call_time_max,
+            request_bytes_max: self.options.request_bytes_max,
         };
         let service = stack::around(routes, &stack_options, self.observer);
         let (stop, mut stopped) = watch::channel(false);

@@ -5,8 +5,9 @@
 //! 3. [`admission`]: at most so many calls at a time; the next one is refused at once instead of queueing (load shedding). A stream
 //!    counts until its last message;
 //! 4. [`deadline`]: the caller's `grpc-timeout`, capped. Inside admission, so that a refused call costs no timer;
-//! 5. [`mirror`]: answers are compressed as requests are;
-//! 6. the routes to the services.
+//! 5. [`intake`]: memory for large messages of all calls is bounded. Inside admission and deadline, which end what holds it;
+//! 6. [`mirror`]: answers are compressed as requests are;
+//! 7. the routes to the services.
 //!
 //! No layer fails: each answers with a typed [`Error`] instead of calling the one below.
 
@@ -14,6 +15,7 @@ pub mod admission;
 mod body;
 pub mod deadline;
 pub mod detail;
+pub mod intake;
 pub mod mirror;
 pub mod observe;
 
@@ -31,6 +33,7 @@ use crate::routes::Routes;
 use admission::AdmissionLayer;
 use deadline::DeadlineLayer;
 use detail::DetailLayer;
+use intake::IntakeLayer;
 use mirror::MirrorLayer;
 use observe::{CallObserver, ObserveLayer};
 
@@ -70,6 +73,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 pub(crate) struct StackOptions {
     pub(crate) calls_max: usize,
     pub(crate) call_time_max: Duration,
+    pub(crate) request_bytes_max: usize,
 }
 
 /// The whole stack around the routes.
@@ -83,6 +87,7 @@ pub(crate) fn around(
         .layer(DetailLayer)
         .layer(AdmissionLayer::new(options.calls_max))
         .layer(DeadlineLayer::new(options.call_time_max))
+        .layer(IntakeLayer::new(options.request_bytes_max))
         .layer(MirrorLayer)
         .service(routes)
 }

@@ -412,4 +412,11 @@ pub const KEYS: &[Key] = &[
         1_000_000,
         "Calls served at a time, streams included; further ones are refused at once with RESOURCE_EXHAUSTED.",
     ),
+    Key::integer(
+        "gateway.grpc.request_bytes_max",
+        256 * MIB,
+        72 * MIB,
+        4 * GIB - 1,
+        "Memory for request messages of all gRPC calls; one may have half of what is left, or its call is refused with RESOURCE_EXHAUSTED.",
+    ),
 ];

@@ -123,6 +123,7 @@ pub struct Grpc {
     pub address: SocketAddr,
     pub connections_max: usize,
     pub calls_max: usize,
+    pub request_bytes_max: usize,
 }
 
 /// Form of the log lines.

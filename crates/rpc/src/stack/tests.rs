@@ -193,7 +193,11 @@ async fn a_malformed_deadline_is_an_invalid_request() {
 async fn init_producer_within(grpc_timeout: &str) -> (Error, Arc<Probe>) {
     let probe = Arc::new(Probe::default());
     let routes = Routes::new().with(ProducerServer::from_arc(Arc::clone(&probe)));
-    let options = StackOptions { calls_max: 8, call_time_max: Duration::from_secs(60) };
+    let options = StackOptions {
+        calls_max: 8,
+        call_time_max: Duration::from_secs(60),
+        request_bytes_max: 1 << 20,
+    };
     let request = Request::post("http://test/thalweg.producer.v1.Producer/InitProducer")
         .header("content-type", "application/grpc")
         .header("grpc-timeout", grpc_timeout)
@@ -244,6 +248,44 @@ async fn a_message_over_the_limit_is_too_large_and_not_applied() {
     };
     let error = Error::from(live.client().produce(request).await.unwrap_err());
     assert_eq!((error.code, error.outcome), (ErrorCode::MessageTooLarge, Outcome::NotApplied));
+}
+
+#[tokio::test]
+async fn large_messages_share_memory_until_they_are_worked_on_and_small_ones_need_none() {
+    let live = live(ServerOptions { request_bytes_max: 1 << 20, ..ServerOptions::default() });
+    let request = |bytes: usize| producer::ProduceRequest {
+        payload: Some(producer::produce_request::Payload::Batch(vec![0; bytes].into())),
+        ..Default::default()
+    };
+    let (requests, outgoing) = tokio::sync::mpsc::channel(1);
+    let stream = live.client().produce_stream(ReceiverStream::new(outgoing)).await.unwrap();
+    requests.send(request(400 << 10)).await.unwrap();
+    let mut refused = None;
+    for _ in 0..400 {
+        // The stream's message may still be on its way.
+        refused = live.client().produce(request(400 << 10)).await.err();
+        if refused.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let error = Error::from(refused.expect("half of what is left is less"));
+    assert_eq!(error.code, ErrorCode::ThrottlingQuotaExceeded);
+    assert_eq!((error.outcome, error.retriable), (Outcome::NotApplied, true));
+    live.client().produce(request(100 << 10)).await.unwrap();
+    live.client().produce(request(1 << 10)).await.unwrap();
+
+    // The stream goes on, and what it had is free again.
+    requests.send(request(10)).await.unwrap();
+    for attempt in 0.. {
+        match live.client().produce(request(400 << 10)).await {
+            Ok(_) => break,
+            Err(status) => assert!(attempt < 400, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(requests);
+    assert!(stream.into_inner().message().await.unwrap().is_none());
 }
 
 #[tokio::test]

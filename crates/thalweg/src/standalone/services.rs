@@ -327,6 +327,7 @@ async fn serve_grpc(
     let server = ServerOptions {
         connections_max: grpc.connections_max,
         calls_max: grpc.calls_max,
+        request_bytes_max: grpc.request_bytes_max,
         ..ServerOptions::default()
     };
     let parts = gateway::Parts {
