@@ -195,9 +195,13 @@ fn variable_length_numbers_end_within_32_bits() {
 }
 
 #[test]
-fn strings_must_be_utf_8_and_lie_within_the_frame() {
+fn strings_must_lie_within_the_frame_and_what_is_not_utf_8_is_replaced() {
     let one_topic = |name: &[u8]| [&[0, 0, 0, 1][..], name].concat();
-    assert_eq!(metadata(0, &one_topic(&[0, 2, 0xc3, 0x28])), Err(DecodeError::NotUtf8));
+    let mut reader = Reader::new(BytesMut::from(&[0, 3, b'a', 0xc3, b'('][..]));
+    assert_eq!(reader.string(false).as_deref(), Ok("a\u{fffd}("));
+    // Three bytes for each that is replaced, which count.
+    let garbage = [&20_000_i16.to_be_bytes()[..], &[0xff; 20_000]].concat();
+    assert!(metadata(0, &one_topic(&garbage)).is_ok());
     let beyond = metadata(0, &one_topic(&[0x7f, 0xff, b'x']));
     assert_eq!(beyond, Err(DecodeError::Truncated { needed: 0x7fff, remaining: 1 }));
     assert_eq!(metadata(0, &one_topic(&[0xff, 0xfe])), Err(DecodeError::NegativeLength(-2)));

@@ -3,6 +3,8 @@
 //! Any broker takes them (clients send them to whatever node they believe to be the controller). An answer that reports success is
 //! sent when this broker serves what was created, so that the client's next request finds it.
 
+use std::collections::HashSet;
+
 use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::create_partitions::CreatePartitionsTopicResult;
 use thalweg_kafka::messages::create_topics::{
@@ -15,7 +17,7 @@ use thalweg_kafka::messages::{
 };
 use thalweg_metadata_core::config::describe_topic;
 use thalweg_rpc::Error;
-use thalweg_types::{NodeId, PartitionIndex, TopicId};
+use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
 use crate::broker::Broker;
 use crate::controller::{Created, NewPartitions, NewTopic, TopicSelector};
@@ -28,20 +30,30 @@ pub(super) async fn create_topics(
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let topics = request.topics.into_iter().map(new_topic).collect();
+    let (mut topics, mut refused) = (Vec::new(), Vec::new());
+    for topic in request.topics {
+        match new_topic(topic) {
+            Ok(topic) => {
+                topics.push(topic);
+                refused.push(None);
+            }
+            Err(error) => refused.push(Some(error)),
+        }
+    }
+    let asked = topics.len();
     let results = match broker.controller().create_topics(topics, request.validate_only).await {
         Ok(answer) => {
             broker.served(answer.index).await;
             answer.items
         }
-        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => vec![Err(error); asked],
     };
-    let topics = names
-        .into_iter()
-        .zip(results)
-        .map(|(name, result)| creatable_result(broker, name, result))
-        .collect();
-    CreateTopicsResponse { topics, ..Default::default() }
+    let mut results = results.into_iter();
+    let topics = names.into_iter().zip(refused).filter_map(|(name, refused)| {
+        let result = refused.map_or_else(|| results.next(), |error| Some(Err(error)))?;
+        Some(creatable_result(broker, name, result))
+    });
+    CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
 }
 
 pub(super) async fn delete_topics(
@@ -133,11 +145,20 @@ pub(super) async fn create_partitions(
     CreatePartitionsResponse { results, ..Default::default() }
 }
 
-fn new_topic(topic: CreatableTopic) -> NewTopic {
+/// The topic as the controller takes it, which cannot say that a partition is assigned twice.
+fn new_topic(topic: CreatableTopic) -> Result<NewTopic, Error> {
+    let mut partitions = HashSet::new();
+    for assignment in &topic.assignments {
+        let partition = assignment.partition_index;
+        if !partitions.insert(partition) {
+            let message = format!("partition {partition} is assigned twice");
+            return Err(Error::new(ErrorCode::InvalidReplicaAssignment, message).not_applied());
+        }
+    }
     let assignment = |assignment: &CreatableReplicaAssignment| {
         (PartitionIndex(assignment.partition_index), nodes(&assignment.broker_ids))
     };
-    NewTopic {
+    Ok(NewTopic {
         name: topic.name.to_string(),
         partition_count: topic.num_partitions,
         replication_factor: topic.replication_factor,
@@ -147,7 +168,7 @@ fn new_topic(topic: CreatableTopic) -> NewTopic {
             .into_iter()
             .map(|config| (config.name.to_string(), config.value.map(|value| value.to_string())))
             .collect(),
-    }
+    })
 }
 
 fn nodes(ids: &[i32]) -> Vec<NodeId> {

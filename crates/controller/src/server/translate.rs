@@ -13,8 +13,8 @@ use thalweg_proto::common::v1::ErrorDetail;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error as RpcError;
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, IncarnationId, LogIndex, NodeId, PartitionIndex, TopicId,
-    TopicIdPartition,
+    BrokerEpoch, ClusterId, DirId, ErrorCode, IncarnationId, LogIndex, NodeId, PartitionIndex,
+    TopicId, TopicIdPartition,
 };
 use tonic::Status;
 
@@ -90,7 +90,8 @@ fn new_topic(topic: proto::NewTopic, new_topic_id: TopicId) -> Result<CreateTopi
         let partition = PartitionIndex(assignment.partition);
         if assignments.insert(partition, node_ids(assignment.replicas)).is_some() {
             let message = format!("topic {:?} assigns partition {partition} twice", topic.name);
-            return Err(RpcError::invalid_request(message).not_applied().into());
+            let code = ErrorCode::InvalidReplicaAssignment;
+            return Err(RpcError::new(code, message).not_applied().into());
         }
     }
     Ok(CreateTopic {

@@ -15,8 +15,6 @@ pub enum DecodeError {
     TooManyElements { count: usize, remaining: usize },
     #[error("the message would take more than {limit} bytes of memory")]
     Expands { limit: usize },
-    #[error("a string is not UTF-8")]
-    NotUtf8,
     #[error("a variable-length number does not end within 32 bits")]
     VarintTooLong,
     #[error("tagged field {tag} is not above the one before it")]

@@ -189,8 +189,11 @@ impl Reader {
             self.spend(length + STRING_OVERHEAD_BYTES)?;
         }
         let bytes = self.frame.get(self.position..self.position + length).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)?;
-        let text = KafkaString::from(text);
+        // As Kafka reads text: what is not UTF-8 is replaced, by a character that no name may contain.
+        let text = String::from_utf8_lossy(bytes);
+        let grown_bytes = text.len().saturating_sub(length);
+        let text = KafkaString::from(&*text);
+        self.spend(grown_bytes)?;
         self.position += length;
         Ok(Some(text))
     }

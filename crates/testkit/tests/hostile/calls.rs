@@ -199,7 +199,7 @@ fn topics() -> Vec<Case> {
         create(
             "a partition twice",
             &|topic| assigned(topic, &[(0, &[0]), (0, &[0])]),
-            "INVALID_REQUEST",
+            "INVALID_REPLICA_ASSIGNMENT",
         ),
         assign("partition 1 without 0", &[(1, &[0])]),
         assign("partition -1", &[(-1, &[0])]),

@@ -7,7 +7,8 @@ use thalweg_kafka::messages::produce::PartitionProduceData;
 use thalweg_kafka::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest,
 };
-use thalweg_types::Uuid;
+use thalweg_record::BatchBuilder;
+use thalweg_types::{CompressionType, ProducerEpoch, ProducerId, Sequence, Timestamp, Uuid};
 
 use crate::batches::one_record;
 use crate::case::Case;
@@ -174,6 +175,13 @@ fn surplus() -> Vec<Case> {
 
 fn repetitions() -> Vec<Case> {
     let batch = one_record();
+    let mut idempotent = BatchBuilder::new(CompressionType::None).producer(
+        ProducerId(4_711),
+        ProducerEpoch(0),
+        Sequence(0),
+    );
+    idempotent.push(Timestamp(1), Some(b"key"), Some(b"value"), &[]).expect("fits");
+    let idempotent = idempotent.finish().expect("not empty");
     let mut twice = produce_request(VICTIM, &[&batch]);
     twice.topic_data.push(twice.topic_data[0].clone());
     let mut fetch = fetch_request(VICTIM, 0);
@@ -188,6 +196,14 @@ fn repetitions() -> Vec<Case> {
             "NONE x 2",
         )
         .appending(2),
+        Case::new(
+            "B15",
+            "Produce with the same batch of an idempotent producer twice",
+            frame(produce_request(VICTIM, &[&idempotent, &idempotent]), PRODUCE),
+            produced,
+            "NONE x 2",
+        )
+        .appending(1),
         Case::new("B15", "Produce with a topic twice", frame(twice, PRODUCE), produced, "NONE x 2")
             .appending(2),
         Case::new(
