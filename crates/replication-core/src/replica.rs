@@ -96,10 +96,6 @@ impl Replica {
         if let Role::Leader(_) = self.role {
             self.actions.push_back(Action::FailWaiting(AckFailure::LeadershipLost));
         }
-        if self.fitness == Fitness::HaltedDiverged {
-            // The halt was against another leader; whether this one agrees, the handshake tells.
-            self.fitness = Fitness::Fit;
-        }
         self.role = match partition.leader {
             Some(leader) if leader == self.me.node => self.lead(metadata, log, now),
             Some(leader) => self.follow(leader, partition, log, now),
@@ -133,6 +129,10 @@ impl Replica {
         log: LogView<'_>,
         now: Moment,
     ) -> Role {
+        if self.fitness == Fitness::HaltedDiverged {
+            // The halt was against another leader; whether this one agrees, the handshake tells.
+            self.fitness = Fitness::Fit;
+        }
         let followed = (leader, partition);
         let since = (now, self.attempts);
         let mut follower =
@@ -160,14 +160,20 @@ impl Replica {
         }
     }
 
-    /// Damage was found in the log, or has been repaired. A damaged leader asks to be replaced.
+    /// Damage was found in the log, or has been repaired. A damaged leader resigns and asks to be replaced.
     pub fn handle_fitness(&mut self, fitness: Fitness) {
         self.fitness = fitness;
-        if fitness != Fitness::Fit {
+        let is_unfit = fitness != Fitness::Fit && !mutant!(Mutant::M30);
+        if is_unfit {
             self.actions.push_back(Action::ReportUnfit(fitness));
         }
-        if let Role::Follower(follower) = &mut self.role {
-            follower.set_fitness(fitness);
+        match &mut self.role {
+            Role::Leader(leader) if is_unfit => {
+                self.actions.push_back(Action::FailWaiting(AckFailure::LeadershipLost));
+                self.role = idle(leader.partition());
+            }
+            Role::Follower(follower) => follower.set_fitness(fitness),
+            Role::Leader(_) | Role::Idle { .. } => {}
         }
     }
 

@@ -148,8 +148,8 @@ impl World {
                 (0..self.brokers.len()).for_each(|at| self.deadline(at));
             }
             890..920 => self.heartbeat(at),
-            920..929 => self.crash(at),
-            929..933 => self.bounce(at),
+            920..927 => self.crash(at),
+            927..933 => self.bounce(at),
             933..958 => self.restart(at),
             958..966 => self.fence(at),
             966..973 => self.break_streams(at),
@@ -159,6 +159,7 @@ impl World {
             992..995 => self.set_durability(),
             995..997 => self.delete_records(at),
             997..998 => self.elect_unclean(),
+            998..999 => self.find_damage(at),
             _ => self.shut_down(at),
         }
     }

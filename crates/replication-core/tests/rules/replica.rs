@@ -1,8 +1,10 @@
 //! Roles: R13, epochs, and who may lead.
 
 use thalweg_replication_core::Identity;
-use thalweg_replication_core::{Action, Fitness, LogView, Metadata, Replica, Role, Timing};
-use thalweg_types::{LogIndex, NodeId, Offset};
+use thalweg_replication_core::{
+    AckFailure, Action, Fitness, LogView, Metadata, Replica, Role, Timing,
+};
+use thalweg_types::{Acks, LogIndex, NodeId, Offset};
 
 use super::bench::*;
 
@@ -45,24 +47,30 @@ fn two_leaders_of_one_epoch_are_a_broken_invariant() {
 
 /// R9, R13, I14: whatever the metadata says.
 #[test]
-fn a_damaged_replica_does_not_lead() {
+fn a_damaged_or_halted_replica_does_not_lead() {
     for fitness in [Fitness::Suspect, Fitness::HaltedDiverged] {
         let mut bench = Bench::new();
         let me = Identity { node: ME, broker_epoch: session(1), dir_id: dir(1) };
         bench.replica = Replica::new(me, fitness, Timing::DEFAULT);
-        let told = bench.metadata();
-        if fitness == Fitness::Suspect {
-            assert_eq!(told, [Action::ReportUnfit(fitness)]);
-            assert!(matches!(bench.replica.role(), Role::Idle { .. }));
-        }
+        assert_eq!(bench.metadata(), [Action::ReportUnfit(fitness)]);
+        assert!(matches!(bench.replica.role(), Role::Idle { .. }));
+        assert!(bench.replica.admit_append(Acks::Leader).is_err());
     }
 }
 
+/// D3, I14.
 #[test]
-fn a_leader_that_finds_damage_asks_to_be_replaced() {
+fn a_leader_that_finds_damage_resigns_and_asks_to_be_replaced() {
     let mut bench = Bench::leading();
     bench.replica.handle_fitness(Fitness::Suspect);
-    assert_eq!(bench.actions(), [Action::ReportUnfit(Fitness::Suspect)]);
+    let told =
+        [Action::ReportUnfit(Fitness::Suspect), Action::FailWaiting(AckFailure::LeadershipLost)];
+    assert_eq!(bench.actions(), told);
+    assert!(bench.change(|partition| partition.min_isr = 1).is_empty(), "not in this epoch");
+    assert!(bench.replica.as_leader().is_none());
+    bench.partition.leader_epoch.0 += 1;
+    let told = bench.change(|partition| partition.leader = Some(NodeId(2)));
+    assert_eq!(handshake_in(&told).fitness, Fitness::Suspect);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What goes wrong.
 
+use thalweg_replication_core::Fitness;
 use thalweg_types::Durability;
 
 use super::World;
@@ -30,13 +31,28 @@ impl World {
         broker.log.recover(end, &mut self.dice);
     }
 
+    /// Damage is found in the log of a running process.
+    pub(super) fn find_damage(&mut self, at: usize) {
+        if self.has_damage && self.may_lose(at) && self.brokers[at].process.is_some() {
+            self.brokers[at].is_damaged = true;
+            if let Some(replica) = self.brokers[at].replica() {
+                replica.handle_fitness(Fitness::Suspect);
+            }
+            self.execute(at);
+        }
+    }
+
     /// Whether somebody else has everything: as much loss as the rules promise to survive.
     pub(super) fn may_lose(&self, at: usize) -> bool {
         let state = self.controller.partition();
         let has_all = |id: &NodeId| {
             let broker = find(&self.brokers, *id);
             let end = self.oracle.committed.len();
-            broker.process.is_some() && !broker.is_damaged && broker.log.flushed >= end
+            let has = match state.durability {
+                Durability::Fsync => broker.log.flushed,
+                Durability::Replicated => broker.log.end(),
+            };
+            broker.process.is_some() && !broker.is_damaged && has >= end
         };
         let node = self.brokers[at].node;
         let others = state.isr.iter().filter(|id| **id != node && has_all(id));
@@ -50,12 +66,20 @@ impl World {
         }
     }
 
-    /// Gone and back before anybody has noticed (KIP-380).
+    /// Gone and back before anybody has noticed (KIP-380): preferably somebody who is about to join (KIP-903).
     pub(super) fn bounce(&mut self, at: usize) {
+        let at = self.joining().filter(|_| self.dice.percent(70)).unwrap_or(at);
         self.crash(at);
         self.restart(at);
         self.follow_metadata(at, usize::MAX);
         self.heartbeat(at);
+    }
+
+    fn joining(&mut self) -> Option<usize> {
+        let in_sync = &self.controller.partition().isr;
+        let members = self.proposals.iter().flat_map(|sent| &sent.what.isr);
+        let joining = members.map(|(node, _)| *node).find(|node| !in_sync.contains(node))?;
+        Some(self.position(joining))
     }
 
     pub(super) fn fence(&mut self, at: usize) {
