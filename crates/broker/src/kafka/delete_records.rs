@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use thalweg_kafka::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use thalweg_storage::{LogDir, StorageError};
 use thalweg_types::{ErrorCode, Offset, PartitionIndex};
 
 use crate::broker::{Broker, TopicRef};
@@ -16,11 +18,14 @@ use crate::partition::Partition;
 /// What is said of a partition whose log start did not move.
 const NO_LOW_WATERMARK: i64 = -1;
 
+/// A partition as a request names it, and what was found of it.
+type Wanted = (DeleteRecordsPartition, Result<Arc<Partition>, Unknown>);
+
 pub(super) async fn delete_records(
     broker: &Broker,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut wanted = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = TopicRef::Name(&topic.name);
         let find = |wanted: DeleteRecordsPartition| {
@@ -28,12 +33,34 @@ pub(super) async fn delete_records(
             (wanted, found)
         };
         let found: Vec<_> = topic.partitions.into_iter().map(find).collect();
-        // Writing to the journal may wait for the disk.
-        let answer_all = move || found.into_iter().map(|(wanted, found)| answer(&wanted, found));
-        let partitions = blocking(move || answer_all().collect()).await;
-        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+        wanted.push((topic.name, found));
     }
+    let log_dir = Arc::clone(&broker.log_dir);
+    // Writing to the journal and flushing it wait for the disk.
+    let topics = blocking(move || answer_all(&log_dir, wanted)).await;
     DeleteRecordsResponse { topics, ..Default::default() }
+}
+
+/// Deletes, and flushes: what a client is told is gone must not be there again after a crash.
+fn answer_all(
+    log_dir: &LogDir,
+    wanted: Vec<(KafkaString, Vec<Wanted>)>,
+) -> Vec<DeleteRecordsTopicResult> {
+    let delete = |(name, partitions): (KafkaString, Vec<Wanted>)| DeleteRecordsTopicResult {
+        name,
+        partitions: partitions.into_iter().map(|(wanted, found)| answer(&wanted, found)).collect(),
+    };
+    let mut topics: Vec<_> = wanted.into_iter().map(delete).collect();
+    if let Err(failed) = log_dir.step_flush() {
+        let code = DeleteRecordsError::from(StorageError::from(failed)).code();
+        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            if partition.error_code == ErrorCode::None.code() {
+                partition.error_code = code.code();
+                partition.low_watermark = NO_LOW_WATERMARK;
+            }
+        }
+    }
+    topics
 }
 
 fn answer(
@@ -93,6 +120,21 @@ mod tests {
         assert_eq!(partition.log().offsets().log_start(), Offset(2));
         assert_eq!(ask(&partition, -1), (4, 0), "everything that is committed");
         assert_eq!(partition.log().offsets().log_start(), Offset(4));
+    }
+
+    #[test]
+    fn an_answer_is_given_when_it_is_durable() {
+        let bench = Bench::stepped();
+        let partition = filled(&bench);
+        let wanted = DeleteRecordsPartition { partition_index: 0, offset: 2 };
+        let wanted = vec![("t".into(), vec![(wanted, Ok(partition))])];
+
+        let told = answer_all(&bench.log_dir, wanted);
+
+        assert_eq!(told[0].partitions[0].low_watermark, 2);
+        // What is left is the journal's own note of the flush.
+        assert!(bench.log_dir.step_flush().unwrap());
+        assert!(!bench.log_dir.step_flush().unwrap());
     }
 
     #[test]
