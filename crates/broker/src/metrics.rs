@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(crate) leaders: Gauge,
     pub(crate) log_dir_failed: Gauge,
     pub(crate) disk_full: Gauge,
+    pub(crate) damaged_places: Gauge,
     pub(crate) disk_available_bytes: Gauge,
     pub(crate) disk_reserve_bytes: Gauge,
     refused: Family<CodeLabel, Counter>,
@@ -53,6 +54,7 @@ impl Metrics {
             leaders: Gauge::default(),
             log_dir_failed: Gauge::default(),
             disk_full: Gauge::default(),
+            damaged_places: Gauge::default(),
             disk_available_bytes: Gauge::default(),
             disk_reserve_bytes: Gauge::default(),
             refused: Family::default(),
@@ -88,6 +90,11 @@ impl Metrics {
             "log_dir_failed",
             "1 after a failed write or flush; nothing is acknowledged any more",
             metrics.log_dir_failed.clone(),
+        );
+        registry.register(
+            "damaged_places",
+            "Places in segments that readers found damaged and that are not served",
+            metrics.damaged_places.clone(),
         );
         registry.register(
             "disk_full",

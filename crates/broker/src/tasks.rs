@@ -165,6 +165,7 @@ async fn beat(
             _ = disk_low.changed() => {}
         }
         metrics.disk(log_dir.disk_space());
+        metrics.damaged_places.set(i64::try_from(log_dir.damages().len()).unwrap_or(i64::MAX));
         metrics.log_dir_failed.set(i64::from(log_dir.failure().is_some()));
         let applied = *reconciled.borrow();
         match session.heartbeat(applied).await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use thalweg_env::fs::BLOCK_BYTES;
+use thalweg_log_core::EpochIndex;
 use thalweg_record::{BatchError, BatchHeader, Batches, verify_crc};
 use thalweg_types::Offset;
 
@@ -41,6 +42,8 @@ pub struct FileRange {
     pub(crate) segment: Arc<Segment>,
     /// Of the segment when this was made; it holds `from`.
     pub(crate) written_bytes: u64,
+    /// Which leader wrote what: no checksum covers a batch's own word.
+    pub(crate) epochs: EpochIndex,
     pub(crate) from: Offset,
     pub(crate) end: Offset,
     pub(crate) bytes_max: usize,
@@ -66,12 +69,19 @@ impl FileRange {
         match self.read_with(Patience::CachedOnly) {
             Ok(slice) => Ok(Some(slice)),
             Err(Miss::WouldWait) => Ok(None),
-            Err(Miss::Failed(error)) => Err(error),
+            Err(Miss::Failed(error)) => {
+                self.segment.note_damage(&error);
+                Err(error)
+            }
         }
     }
 
     /// Reads, waiting for the disk as needed.
     pub fn read(&self) -> Result<FileSlice, ReadError> {
+        self.read_waiting().inspect_err(|error| self.segment.note_damage(error))
+    }
+
+    fn read_waiting(&self) -> Result<FileSlice, ReadError> {
         if self.bytes_max >= DIRECT_BYTES_MIN
             && let Some(slice) = self.read_direct()?
         {
@@ -114,11 +124,14 @@ impl FileRange {
 
     /// The batch in `bytes` that holds the wanted offset. Whatever does not fit is left to the slow way to report.
     fn find_first(&self, bytes: &[u8], mut at: usize) -> Option<(usize, BatchHeader)> {
+        let mut expected = None;
         loop {
             let header = BatchHeader::parse(bytes.get(at..)?).ok()?;
-            if header.base_offset < self.segment.base_offset {
+            let follows = expected.is_none_or(|expected| header.base_offset == expected);
+            if header.base_offset < self.segment.base_offset || !follows {
                 return None;
             }
+            expected = Some(header.next_offset());
             if header.next_offset() > self.from {
                 let fits = header.base_offset <= self.from && header.next_offset() <= self.end;
                 return fits.then_some((at, header));
@@ -158,27 +171,46 @@ impl FileRange {
         let mut bytes = BytesMut::zeroed(usize::try_from(left).map_or(wanted, |l| wanted.min(l)));
         self.segment.fill(&mut bytes, first.position, patience)?;
         let (kept, next_offset) = self.check_batches(&bytes, first.position)?;
+        if kept == 0 && self.segment.written_bytes() >= self.written_bytes {
+            let reason = "a batch that reaches past the end";
+            return Err(self.segment.corrupt(first.position, reason).into());
+        }
         bytes.truncate(kept);
         Ok(FileSlice { bytes: bytes.freeze(), next_offset })
     }
 
-    /// Checks the whole batches below the end: how many bytes they are, and the offset after them.
+    /// Checks the whole batches below the end: how many bytes they are, and the offset after them. Damage behind sound batches ends them;
+    /// who reads on from there is told.
     fn check_batches(&self, bytes: &[u8], position: u64) -> Result<(usize, Offset), ReadError> {
         let (mut kept, mut next_offset) = (0, self.from);
         for batch in Batches::new(bytes) {
-            let at = position + kept as u64;
             let (header, batch) = match batch {
                 Ok(batch) => batch,
                 Err(BatchError::Truncated { .. }) => break,
-                Err(error) => return Err(self.segment.corrupt(at, error)),
+                Err(_) if kept > 0 => break,
+                Err(error) => return Err(self.segment.corrupt(position, error)),
             };
             if header.next_offset() > self.end {
                 break;
             }
-            if header.base_offset > next_offset || header.next_offset() <= next_offset {
-                return Err(self.segment.corrupt(at, "offsets that do not follow"));
+            let follows = match kept {
+                0 => header.base_offset <= next_offset && next_offset < header.next_offset(),
+                _ => header.base_offset == next_offset,
+            };
+            let epoch = self.epochs.epoch_at(next_offset);
+            let reason = match verify_crc(batch, &header) {
+                Err(error) => Some(error.to_string()),
+                Ok(()) if !follows => Some("offsets that do not follow".to_owned()),
+                Ok(()) if epoch.is_some_and(|epoch| epoch != header.leader_epoch) => {
+                    Some(format!("leader epoch {}, not the log's", header.leader_epoch))
+                }
+                Ok(()) => None,
+            };
+            match reason {
+                None => {}
+                Some(_) if kept > 0 => break,
+                Some(reason) => return Err(self.segment.corrupt(position, reason)),
             }
-            verify_crc(batch, &header).map_err(|error| self.segment.corrupt(at, error))?;
             kept += batch.len();
             next_offset = header.next_offset();
         }

@@ -13,6 +13,7 @@ use thalweg_log_core::{LogConfig, PartitionLog};
 use thalweg_types::{Offset, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::checkpoint::ProducersAt;
+use crate::damage::Damage;
 use crate::error::{DirFailed, OpenError, StorageError};
 use crate::layout::{self, StorageMeta};
 use crate::log::{Log, LogParts, checkpoint_of};
@@ -320,6 +321,7 @@ impl LogDir {
         inner.logs.write().remove(id);
         let retired = layout::unserved_folder(log.topic_partition(), id.topic_id, suffix);
         let target = shared.path.join(retired);
+        shared.open_files.damages.forget_folder(log.folder());
         let renamed =
             shared.fs.rename(log.folder(), &target).and_then(|()| shared.fs.sync_dir(&shared.path));
         renamed.map_err(|source| StorageError::Io {
@@ -338,6 +340,11 @@ impl LogDir {
     /// The room on the disk as last measured, at most a second ago or so.
     pub fn disk_space(&self) -> DiskSpace {
         self.inner.shared.room.space()
+    }
+
+    /// Places in segments that readers found damaged in this process life, and that are still there.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.inner.shared.open_files.damages.all()
     }
 
     /// The failure that ended this dir's service, if it has.

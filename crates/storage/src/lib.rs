@@ -19,10 +19,11 @@
 //! Faults: a failed write or flush fails the whole dir for good ([`DirFailed`], D1). A writer that does not keep up ends in
 //! [`AppendError::Throttled`], and in time [`LogObserver::room_available`]; a disk with less left than the [`Reserve`] in
 //! [`AppendError::NoSpace`] until space is freed (D5). A log whose files are damaged below what was durable is
-//! not cut but set aside ([`Suspect`]).
+//! not cut but set aside ([`Suspect`]); one in which a reader meets damage goes on but for that place ([`Damage`]).
 
 mod checkpoint;
 mod chunk;
+mod damage;
 mod dir;
 mod error;
 pub mod frame;
@@ -38,6 +39,7 @@ mod segment;
 mod tail;
 
 pub use chunk::{Chunk, FileRange, FileSlice, ReadSlice};
+pub use damage::Damage;
 pub use dir::{DiskSpace, LogDir, LogDirOptions, LogObserver, NoObserver, Reserve, Suspect};
 pub use error::{AppendError, DirFailed, OpenError, ReadError, StorageError};
 pub use layout::StorageMeta;

@@ -399,12 +399,21 @@ impl Log {
         let below = state.segments.range(..=from).next_back();
         let Some((_, segment)) = below else { return Ok(ReadSlice::default()) };
         let segment = Arc::clone(segment);
+        let epochs = state.core.epochs().clone();
         drop(state);
         let written_bytes = segment.written_bytes();
         let left = usize::try_from(written_bytes).unwrap_or(usize::MAX);
         let buffers = Arc::clone(&self.shared.read_buffers);
-        let range =
-            FileRange { segment, written_bytes, from, end, bytes_max, at_least_one, buffers };
+        let range = FileRange {
+            segment,
+            written_bytes,
+            epochs,
+            from,
+            end,
+            bytes_max,
+            at_least_one,
+            buffers,
+        };
         Ok(ReadSlice { chunks: vec![Chunk::File(range)], bytes: bytes_max.min(left) })
     }
 }

@@ -9,11 +9,15 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use thalweg_env::fs::File;
 
+use crate::damage::Damages;
+
 /// The open files of one log dir.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     files_max: usize,
     uses: AtomicU64,
+    /// What readers of these files met.
+    pub(crate) damages: Damages,
     /// No lock of a place is held by who waits for this one.
     open: Mutex<Vec<Weak<Place>>>,
 }
@@ -40,7 +44,12 @@ impl Place {
 
 impl OpenFiles {
     pub(crate) fn new(files_max: usize) -> Self {
-        Self { files_max: files_max.max(1), uses: AtomicU64::new(0), open: Mutex::default() }
+        Self {
+            files_max: files_max.max(1),
+            uses: AtomicU64::new(0),
+            damages: Damages::default(),
+            open: Mutex::default(),
+        }
     }
 
     pub(crate) fn used(&self, place: &Place) {

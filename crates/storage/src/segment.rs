@@ -182,6 +182,11 @@ impl Segment {
         ReadError::Io { path: self.path("log"), source: Arc::new(source) }
     }
 
+    /// A reader met this.
+    pub(crate) fn note_damage(&self, error: &ReadError) {
+        self.open_files.damages.met(error);
+    }
+
     pub(crate) fn corrupt(&self, position: u64, reason: impl ToString) -> ReadError {
         ReadError::Corrupt { path: self.path("log"), position, reason: reason.to_string() }
     }

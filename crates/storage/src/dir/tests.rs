@@ -18,6 +18,7 @@ use crate::AppendError;
 use crate::chunk::Chunk;
 
 mod crashes;
+mod damage;
 mod faults;
 mod full_disk;
 mod maintenance;

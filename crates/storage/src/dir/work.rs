@@ -211,7 +211,7 @@ impl Inner {
                 paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
             });
             match removed {
-                Ok(()) => {}
+                Ok(()) => self.shared.open_files.damages.forget(&segment.path("log")),
                 Err(error) if fs::is_out_of_space(&error) => {
                     self.shared.doomed.lock().push((id, segment));
                 }

@@ -36,6 +36,11 @@ impl Log {
     }
 
     fn find_record(&self, target: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
+        let found = self.look_for_record(target);
+        found.inspect_err(|error| self.shared.open_files.damages.met(error))
+    }
+
+    fn look_for_record(&self, target: Timestamp) -> Result<Option<TimedOffset>, ReadError> {
         let log_start = self.offsets().log_start();
         for segment in self.candidates(target) {
             let mut from = segment.scan_start_for(target)?.max(log_start);

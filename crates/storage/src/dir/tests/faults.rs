@@ -97,13 +97,30 @@ fn rot_in_a_segment_is_noticed_and_never_served() {
     bench.fs.tamper(path, |bytes| bytes[5_000] ^= 1).unwrap();
     let dir = bench.open();
     let log = dir.log(&id(0)).unwrap();
-    let read = |from| match &log.read(Offset(from), Offset(30), 600, true).unwrap().chunks[..] {
+    let read = |from, bytes_max| match &log
+        .read(Offset(from), Offset(30), bytes_max, true)
+        .unwrap()
+        .chunks[..]
+    {
         [Chunk::File(range)] => range.read(),
         other => panic!("{other:?}"),
     };
-    assert!(read(0).is_ok() && read(20).is_ok());
-    let damaged = (0..30).filter(|from| read(*from).is_err()).count();
-    assert_eq!(damaged, 1);
+    assert!(read(0, 600).is_ok() && read(20, 600).is_ok());
+    let damaged: Vec<_> = (0..30).filter(|from| read(*from, 600).is_err()).collect();
+    assert_eq!(damaged.len(), 1);
+    // What lies before the damage is served, however much is asked for.
+    assert_eq!(read(0, 60_000).unwrap().next_offset, Offset(damaged[0]));
+    let error = read(damaged[0], 60_000).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CorruptMessage);
+    let damages = dir.damages();
+    assert_eq!(damages.len(), 1, "told once: {damages:?}");
+    assert_eq!(damages[0].path, path);
+    // Records go on being taken, and are served.
+    log.configure(LogConfig::default());
+    append(&log, batch(&[b"behind"], 1, None)).unwrap();
+    dir.step_flush().unwrap();
+    dir.write_all_behind().unwrap();
+    assert_eq!(log.offsets().durable_end(), Offset(31));
     // A segment that lost its end was durable once: not cut, not served.
     drop((dir, log));
     bench.fs.tamper(path, |bytes| bytes.truncate(4_000)).unwrap();
