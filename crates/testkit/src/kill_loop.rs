@@ -73,10 +73,10 @@ pub fn kill_loop(server: &mut Server, client: Client, rounds: usize, seed: u64) 
         }
         let producers: Vec<_> = by_kafka.iter().chain(&by_stream).chain(&by_unary).collect();
         for _ in 0..rounds {
-            wait_for_all(&producers);
+            wait_for_all(run, &producers);
             killer.round(server);
         }
-        wait_for_all(&producers);
+        wait_for_all(run, &producers);
     });
     for place in &places {
         drain::drain(&run, place, client, kafka, grpc);
@@ -103,11 +103,13 @@ impl Drop for StopOnDrop<'_> {
 }
 
 /// Every producer is served, and has been for a while.
-fn wait_for_all(producers: &[&Producer]) {
+fn wait_for_all(run: &Run, producers: &[&Producer]) {
     let before: Vec<u64> = producers.iter().map(|producer| producer.acknowledged()).collect();
     let deadline = Instant::now() + PATIENCE;
     for (producer, before) in producers.iter().zip(before) {
         while producer.acknowledged() < before + ACKNOWLEDGED_MIN {
+            let complaints = run.complaints();
+            assert!(complaints.is_empty(), "a client gave up: {}", complaints.join("\n"));
             assert!(
                 Instant::now() < deadline,
                 "producer {} of {} gets no acknowledgements after its first {before}",

@@ -70,6 +70,10 @@ impl Run {
         self.complaints.lock().push(what);
     }
 
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().clone()
+    }
+
     /// `count` records from `first` on were sent together; an acknowledgement is that of the first one.
     pub(crate) fn sent(
         &self,

@@ -24,8 +24,10 @@ const LIMITS: DecompressLimits = DecompressLimits {
 /// For what our own encoder made: it may compress better than whoever made the input.
 const OWN: DecompressLimits = DecompressLimits { ratio_max: usize::MAX, ..LIMITS };
 
-/// Most memory of a decompression: the output's buffer, which doubles as it grows, old and new at once; a decoder's own window.
-const DECOMPRESS_BYTES_MAX: usize = 3 * (LIMITS.output_bytes_max + 64 * 1024) + (1 << 20);
+/// Most memory of a decompression: the output's buffer, which doubles as it grows, old and new at once; a decoder's own tables; and two
+/// blocks of an lz4 frame, which may be of 4 MiB each because the frame says so.
+const DECOMPRESS_BYTES_MAX: usize =
+    3 * (LIMITS.output_bytes_max + 64 * 1024) + (1 << 20) + 2 * (4 << 20) + (64 << 10);
 
 /// Where in a batch its checksum lies, and where begins what it covers.
 const CRC: std::ops::Range<usize> = 17..21;

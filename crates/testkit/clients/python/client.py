@@ -1,6 +1,7 @@
 """librdkafka on the command line; verbs and formats are those of ../README.md."""
 
 import sys
+import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
@@ -29,6 +30,15 @@ def produce(bootstrap, topic, partition, codec):
                 print("ack", index, message.offset(), flush=True)
         return on_delivery
 
+    # Acknowledgements are printed as they come, also while no more records do.
+    is_done = threading.Event()
+
+    def serve():
+        while not is_done.is_set():
+            producer.poll(0.1)
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
     for index, line in enumerate(sys.stdin):
         timestamp, key, value, headers = line.rstrip("\n").split("\t")
         while True:
@@ -44,8 +54,9 @@ def produce(bootstrap, topic, partition, codec):
                 )
                 break
             except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
+                time.sleep(0.1)
+    is_done.set()
+    server.join()
     if producer.flush(PATIENCE) or failures:
         raise KafkaException(failures[0] if failures else KafkaError(KafkaError._MSG_TIMED_OUT))
 
