@@ -5,11 +5,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use thalweg_env::fs::is_out_of_space;
 use thalweg_types::LogIndex;
 
 use crate::kv::{AppliedState, Entries, KvError, KvHandle, PendingEntries};
@@ -19,6 +21,9 @@ use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeC
 
 /// Changes gathered into one stored batch: enough to make the batch's own cost small, bounded so that memory is.
 const BATCH_CHANGES_MAX: usize = 4096;
+
+/// Between two attempts to write a snapshot on a full disk.
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The library's view of state machine, stored copy and snapshots.
 pub(crate) struct Applier<M> {
@@ -145,10 +150,24 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let (entries, applied) =
             contents.map_err(|_| io::Error::other(KvError::Stopped))?.map_err(io::Error::other)?;
         let meta = SnapshotMeta { last_log_id: applied.last, last_membership: applied.membership };
-        let snapshots = self.snapshots.clone();
-        let written = meta.clone();
-        let snapshot = on_blocking_thread(move || snapshots.write(&written, &entries)).await?;
-        Ok(Snapshot { meta, snapshot })
+        let entries = Arc::new(entries);
+        let mut waited = false;
+        loop {
+            let (snapshots, written) = (self.snapshots.clone(), meta.clone());
+            let entries = Arc::clone(&entries);
+            match on_blocking_thread(move || snapshots.write(&written, &entries)).await {
+                Ok(snapshot) => return Ok(Snapshot { meta, snapshot }),
+                // An error would end this member; the log holds everything meanwhile.
+                Err(error) if is_out_of_space(&error) => {
+                    if !waited {
+                        tracing::warn!(%error, "the snapshot waits for space");
+                    }
+                    waited = true;
+                    tokio::time::sleep(NO_SPACE_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -156,6 +175,7 @@ async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
+        Ok(Err(SnapshotError::Io { source, .. })) if is_out_of_space(&source) => Err(source),
         Ok(result) => result.map_err(io::Error::other),
         Err(error) => Err(io::Error::other(error)),
     }

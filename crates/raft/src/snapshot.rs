@@ -120,9 +120,17 @@ impl SnapshotStore {
             .fs
             .open(&temporary, OpenMode::CreateOrTruncate)
             .map_err(io_error("create", &temporary))?;
-        let size_bytes =
-            write_frames(file.as_ref(), meta, entries).map_err(io_error("write", &temporary))?;
-        file.sync_all().map_err(io_error("flush", &temporary))?;
+        let written = write_frames(file.as_ref(), meta, entries)
+            .map_err(io_error("write", &temporary))
+            .and_then(|size_bytes| {
+                file.sync_all().map_err(io_error("flush", &temporary))?;
+                Ok(size_bytes)
+            });
+        if written.is_err() {
+            // On a full disk it would take what others need; if it stays, the next start removes it.
+            let _ = self.fs.remove_file(&temporary);
+        }
+        let size_bytes = written?;
         self.adopt(SnapshotFile { file, path: temporary, size_bytes }, meta)
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use thalweg_env::fs::{EntryKind, File, Fs, OpenMode};
+use thalweg_env::fs::{EntryKind, File, Fs, OpenMode, is_out_of_space, remove_file_if_there};
 use thalweg_storage::frame::{self, ScanEnd, ScanOptions, Verdict};
 
 use super::contents::Contents;
@@ -110,14 +110,23 @@ impl Files {
         self.position - self.active_base()
     }
 
-    /// Begins another file. Everything written must be flushed.
+    /// Begins another file; goes on in the present one while a full disk has no room for it. Everything written must be flushed.
     pub(super) fn roll(&mut self, summary: &Summary) -> std::io::Result<()> {
-        let segments = std::mem::take(&mut self.segments);
-        *self = Self::create(self.fs.clone(), &self.dir, segments, self.position, summary)?;
+        let (fs, segments) = (self.fs.clone(), self.segments.clone());
+        match Self::create(fs, &self.dir, segments, self.position, summary) {
+            Ok(next) => *self = next,
+            Err(error) if is_out_of_space(&error) => {
+                // A file that stays would say that this one ends here.
+                remove_file_if_there(self.fs.as_ref(), &path_of(&self.dir, self.position))?;
+                self.fs.sync_dir(&self.dir)?;
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
-    /// Writes the records behind each other and flushes them. After an error nobody knows what is durable: write no more.
+    /// Writes the records behind each other and flushes them. After an error nobody knows what is durable: write no more. But for one that
+    /// says that there was no space: then nothing counts of it, and the same may be written again.
     pub(super) fn write<'a>(
         &mut self,
         records: impl Iterator<Item = &'a Record>,
@@ -129,7 +138,7 @@ impl Files {
             record.encode(&mut bytes, base, position, self.durable_position);
         }
         self.active.write_all_at(&bytes, self.position - base)?;
-        self.active.sync_data()?;
+        self.active.sync_data().map_err(failed_sync)?;
         self.position += bytes.len() as u64;
         self.durable_position = self.position;
         Ok(())
@@ -276,6 +285,11 @@ impl Recovery<'_> {
         self.segments.push(Segment { base_position: base, follows: summary.last });
         Ok(())
     }
+}
+
+/// A failed flush is never a matter of space alone, whatever it says.
+fn failed_sync(error: std::io::Error) -> std::io::Error {
+    if is_out_of_space(&error) { std::io::Error::other(format!("flush: {error}")) } else { error }
 }
 
 fn corrupt(dir: &Path, base: u64, position: u64, cause: String) -> StartError {

@@ -6,17 +6,18 @@
 //! When nothing has come for a while, a seal is written: a frame that says that everything before it is durable. Without it, damage to
 //! the very last group could be taken for a torn tail, and an acknowledged vote would be cut off.
 //!
-//! The first failed write or flush is final. What is on disk is not known after it, and trying again would prove nothing; every job
+//! A write that finds no space is tried again until it does: an entry that was taken over cannot be given back, and a full disk is no
+//! damage. The first write or flush that fails otherwise is final. What is on disk is not known after it, and trying again would prove nothing; every job
 //! from then on is refused, until a restart reads the files again.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use thalweg_env::fs::DirLock;
+use thalweg_env::fs::{DirLock, is_out_of_space};
 
 use super::files::Files;
 use super::record::{Record, Summary};
@@ -26,6 +27,9 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long nothing must come before the log is sealed: long enough that a busy log never pays for seals.
 const SEAL_AFTER: Duration = Duration::from_millis(50);
+
+/// Between two attempts to write on a full disk.
+const NO_SPACE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers a job once it is durable, or never will be. Called on the flusher's thread: it must not block.
 pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -70,12 +74,15 @@ impl LogCounters {
 /// The thread itself, for whoever must see it end.
 pub(crate) struct FlusherThread {
     messages: Sender<Order>,
+    /// Nobody waits for a full disk any more.
+    closing: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl FlusherThread {
     /// Waits until everything handed over is durable and the files are closed.
     pub(crate) async fn close(self) {
+        self.closing.store(true, Ordering::Release);
         // A closed channel means that the thread has ended already.
         let _ = self.messages.send(Order::Close);
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
@@ -96,12 +103,21 @@ pub(super) fn start(
     guard: Box<dyn DirLock>,
 ) -> io::Result<(Sender<Order>, FlusherThread)> {
     let (messages, waiting) = channel();
-    let flusher = Flusher { files, summary, file_bytes_max, counters, failed: None, sealed: true };
+    let closing = Arc::new(AtomicBool::new(false));
+    let flusher = Flusher {
+        files,
+        summary,
+        file_bytes_max,
+        counters,
+        closing: Arc::clone(&closing),
+        failed: None,
+        sealed: true,
+    };
     let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
         flusher.run(&waiting);
         drop(guard);
     })?;
-    Ok((messages.clone(), FlusherThread { messages, thread }))
+    Ok((messages.clone(), FlusherThread { messages, closing, thread }))
 }
 
 struct Flusher {
@@ -110,6 +126,7 @@ struct Flusher {
     summary: Summary,
     file_bytes_max: u64,
     counters: Arc<LogCounters>,
+    closing: Arc<AtomicBool>,
     failed: Option<Arc<io::Error>>,
     /// Nothing was written since the last seal.
     sealed: bool,
@@ -154,7 +171,7 @@ impl Flusher {
             self.files.roll(&self.summary)?;
         }
         let records = || group.iter().flat_map(|job| &job.records);
-        self.files.write(records())?;
+        self.write_patiently(group)?;
         self.sealed = false;
         let mut purged = None;
         for record in records() {
@@ -174,6 +191,28 @@ impl Flusher {
         Ok(())
     }
 
+    fn write_patiently(&mut self, group: &[Job]) -> io::Result<()> {
+        let mut waited = false;
+        loop {
+            let written = self.files.write(group.iter().flat_map(|job| &job.records));
+            match written {
+                Err(error) if is_out_of_space(&error) && !self.closing.load(Ordering::Acquire) => {
+                    if !waited {
+                        tracing::warn!(%error, "the Raft log waits for space: nothing is decided meanwhile");
+                    }
+                    waited = true;
+                    std::thread::sleep(NO_SPACE_PAUSE);
+                }
+                written => {
+                    if waited && written.is_ok() {
+                        tracing::info!("the Raft log found space again");
+                    }
+                    return written;
+                }
+            }
+        }
+    }
+
     fn seal(&mut self) {
         self.sealed = true;
         if self.failed.is_some() {
@@ -183,6 +222,8 @@ impl Flusher {
             Ok(()) => {
                 self.counters.seal_count.fetch_add(1, Ordering::Relaxed);
             }
+            // A little later, then.
+            Err(error) if is_out_of_space(&error) => self.sealed = false,
             Err(error) => {
                 self.fail(error);
             }

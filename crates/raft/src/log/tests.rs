@@ -356,3 +356,50 @@ async fn a_closed_log_refuses_jobs_and_releases_its_lock() {
     assert!(store.save_vote(&vote(1)).await.is_err());
     assert!(fs.lock_dir(Path::new("/")).is_ok());
 }
+
+#[tokio::test]
+async fn an_entry_waits_on_a_full_disk_and_is_durable_when_there_is_space() {
+    let fs = disk(5);
+    let lock = fs.lock_dir(Path::new(DIR)).unwrap();
+    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap();
+    let mut store = opened.store;
+    store.save_vote(&vote(1)).await.unwrap();
+    // Full to the last byte: neither the vote nor the next file finds room.
+    fs.set_capacity_bytes(1);
+
+    let (mut waiting, next) = (store.clone(), vote(2));
+    let saved = tokio::spawn(async move { waiting.save_vote(&next).await });
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    assert!(!saved.is_finished(), "nothing is said before it is durable");
+
+    fs.set_capacity_bytes(u64::MAX);
+    saved.await.unwrap().unwrap();
+    // Files are begun again, too.
+    for term in 3..40 {
+        store.save_vote(&vote(term)).await.unwrap();
+    }
+    assert!(file_names(&fs).len() > 1);
+    drop(store);
+    opened.thread.close().await;
+    fs.restart_after_power_cut();
+    assert_eq!(open(&fs).unwrap().contents.vote(), Some(vote(39)));
+}
+
+#[tokio::test]
+async fn a_log_that_waits_for_space_can_be_closed() {
+    let fs = disk(6);
+    let lock = fs.lock_dir(Path::new(DIR)).unwrap();
+    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap();
+    let mut store = opened.store;
+    store.save_vote(&vote(1)).await.unwrap();
+    fs.set_capacity_bytes(1);
+    let saved = tokio::spawn(async move { store.save_vote(&vote(2)).await });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+
+    opened.thread.close().await;
+
+    assert!(saved.await.unwrap().is_err());
+    fs.set_capacity_bytes(u64::MAX);
+    fs.restart_after_kill();
+    assert_eq!(open(&fs).unwrap().contents.vote(), Some(vote(1)));
+}
