@@ -35,7 +35,7 @@ pub fn log_entry(input: &[u8]) {
     assert_eq!(decode(said), Some(entry));
 }
 
-/// A directory that holds one log file with these bytes, or with the [frames](frames) they describe: opens, or is refused; what opened
+/// A directory that holds one log file with these bytes, or with the frames they describe: opens, or is refused; what opened
 /// opens again and says the same.
 pub fn log_file(input: &[u8]) {
     let Some((mode, input)) = input.split_first() else { return };
@@ -49,7 +49,7 @@ pub fn log_file_sample() -> Vec<u8> {
     log::sample()
 }
 
-/// A directory that holds one snapshot with these bytes, or with the [frames](frames) they describe: it is whole, or it is set aside,
+/// A directory that holds one snapshot with these bytes, or with the frames they describe: it is whole, or it is set aside,
 /// and then there is none.
 pub fn snapshot_file(input: &[u8]) {
     let Some((mode, input)) = input.split_first() else { return };
