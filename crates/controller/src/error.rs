@@ -24,6 +24,9 @@ pub(crate) enum CallError {
     /// A new partition would find no room.
     #[error("the disk of every broker is full: free space or lower retention first")]
     NoRoom,
+    /// It leads, but a majority of the quorum has not confirmed that lately.
+    #[error("this controller has lost contact with the quorum")]
+    Unconfirmed,
     #[error("the controller is shutting down")]
     Stopping,
     /// The deciding task ended in the middle.
@@ -50,6 +53,7 @@ impl From<CallError> for RpcError {
             )
             | CallError::NotCurrent(_)
             | CallError::NotActive
+            | CallError::Unconfirmed
             | CallError::Stopping => Self::new(ErrorCode::NotController, message).not_applied(),
         }
     }

@@ -17,7 +17,9 @@ mod machine;
 mod server;
 mod service;
 mod task;
+mod transport;
 
 #[cfg(feature = "fuzzing")]
 pub use server::fuzzing;
 pub use service::{Controller, ControllerOptions, Handle, StartError};
+pub use thalweg_raft::Voter;

@@ -70,7 +70,7 @@ impl StateMachine for Machine {
     fn apply(&mut self, at: thalweg_raft::Position, facts: &[Bytes]) -> Vec<KvChange> {
         let position = Position {
             index: at.index,
-            controller_epoch: ControllerEpoch(i64::try_from(at.term).unwrap_or(i64::MAX)),
+            controller_epoch: ControllerEpoch(i64::try_from(at.epoch.0).unwrap_or(i64::MAX)),
         };
         let records: Vec<Record> = facts
             .iter()

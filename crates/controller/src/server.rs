@@ -2,6 +2,8 @@
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod peers;
+mod quorum;
 mod translate;
 mod watch;
 
@@ -14,9 +16,13 @@ use thalweg_metadata_core::Policy;
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_server::Controller;
-use thalweg_raft::{Leadership, Quorum};
+use thalweg_raft::{ChangeError, Leadership, Quorum};
 use thalweg_rpc::Error as RpcError;
-use thalweg_types::{BrokerEpoch, LogIndex, NodeId, TopicId, Uuid};
+use thalweg_rpc::LeaderHint;
+use thalweg_types::{
+    BrokerEpoch, ErrorCode, LeaderEpoch, LogIndex, NodeId, PartitionIndex, TopicId, TopicName,
+    TopicPartition, Uuid,
+};
 use tokio::sync::watch as stop;
 use tonic::{Request, Response, Status};
 
@@ -25,7 +31,10 @@ use crate::machine::State;
 use crate::task::Calls;
 use translate::ToDetail as _;
 
-/// Implements `thalweg.internal.controller.v1.Controller`. Cheap to clone.
+/// Kafka's name for the quorum's log, in hints about who leads it.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// Implements `thalweg.internal.controller.v1.Controller`, and `thalweg.internal.raft.v1.Raft` for the other voters. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     calls: Calls,
@@ -61,9 +70,29 @@ impl Server {
         let full = self.full.lock();
         let mut live = image.nodes().filter(|node| image.is_live(node.id)).peekable();
         if live.peek().is_some() && live.all(|node| full.contains(&node.id)) {
-            return Err(status(CallError::NoRoom));
+            return Err(self.status(CallError::NoRoom));
         }
         Ok(())
+    }
+
+    fn status(&self, error: CallError) -> Status {
+        self.with_hint(RpcError::from(error))
+    }
+
+    /// Says where the active controller is, to those who should have asked there.
+    fn with_hint(&self, error: RpcError) -> Status {
+        let leader = match *self.quorum.leadership().borrow() {
+            Leadership::Following { leader } if error.code == ErrorCode::NotController => leader,
+            _ => return error.into(),
+        };
+        let Ok(topic) = TopicName::new(METADATA_TOPIC) else { return error.into() };
+        let hint = LeaderHint {
+            partition: TopicPartition { topic, partition: PartitionIndex(0) },
+            node_id: leader,
+            leader_epoch: LeaderEpoch::NONE,
+            endpoint: self.quorum.endpoint_of(leader),
+        };
+        error.with_leader(hint).into()
     }
 
     fn new_topic_id(&self) -> TopicId {
@@ -79,7 +108,7 @@ impl Controller for Server {
     ) -> Result<Response<proto::RegisterNodeResponse>, Status> {
         let request = translate::register_node(request.into_inner())?;
         let decided = self.calls.decide(move |image| image.decide_register_node(&request)).await;
-        let (index, registered) = decided.map_err(status)?;
+        let (index, registered) = decided.map_err(|error| self.status(error))?;
         tracing::info!(node_id = %registered.node_id, broker_epoch = %index, "node registered");
         Ok(Response::new(translate::registered(index, registered)))
     }
@@ -92,7 +121,7 @@ impl Controller for Server {
         let (node_id, is_full) = (NodeId(request.node_id), request.disk_full);
         let heartbeat = translate::heartbeat(&request);
         let decided = self.calls.decide(move |image| image.decide_heartbeat(&heartbeat)).await;
-        let (index, answer) = decided.map_err(status)?;
+        let (index, answer) = decided.map_err(|error| self.status(error))?;
         // Only of a broker that is who it says: the decision has checked its epoch.
         if is_full {
             self.full.lock().insert(node_id);
@@ -133,7 +162,7 @@ impl Controller for Server {
                 Ok(image.decide_create_topics(&topics, validate_only, seed, &policy))
             })
             .await;
-        let (index, results) = decided.map_err(status)?;
+        let (index, results) = decided.map_err(|error| self.status(error))?;
         let topics = names.into_iter().zip(results).map(translate::created).collect();
         Ok(Response::new(proto::CreateTopicsResponse { topics, index: index.0 }))
     }
@@ -146,7 +175,7 @@ impl Controller for Server {
         let (topics, policy) = (asked.clone(), Arc::clone(&self.policy));
         let decided =
             self.calls.decide(move |image| Ok(image.decide_delete_topics(&topics, &policy))).await;
-        let (index, results) = decided.map_err(status)?;
+        let (index, results) = decided.map_err(|error| self.status(error))?;
         let topics = asked.into_iter().zip(results).map(translate::deleted).collect();
         Ok(Response::new(proto::DeleteTopicsResponse { topics, index: index.0 }))
     }
@@ -163,7 +192,7 @@ impl Controller for Server {
             .calls
             .decide(move |image| Ok(image.decide_create_partitions(&request, seed, &policy)))
             .await;
-        let (index, results) = decided.map_err(status)?;
+        let (index, results) = decided.map_err(|error| self.status(error))?;
         let topics = names
             .into_iter()
             .zip(results)
@@ -180,7 +209,7 @@ impl Controller for Server {
         let policy = Arc::clone(&self.policy);
         let decided =
             self.calls.decide(move |image| Ok(image.decide_alter_configs(&request, &policy))).await;
-        let (index, results) = decided.map_err(status)?;
+        let (index, results) = decided.map_err(|error| self.status(error))?;
         let resources = results
             .into_iter()
             .map(|result| proto::AlteredResource { error: result.err().to_detail() })
@@ -198,7 +227,7 @@ impl Controller for Server {
             .calls
             .decide(move |image| image.decide_allocate_producer_ids(node_id, epoch))
             .await;
-        let (_, block) = decided.map_err(status)?;
+        let (_, block) = decided.map_err(|error| self.status(error))?;
         Ok(Response::new(proto::AllocateProducerIdsResponse {
             first_producer_id: block.first.0,
             count: block.count,
@@ -209,20 +238,50 @@ impl Controller for Server {
         &self,
         _: Request<proto::DescribeQuorumRequest>,
     ) -> Result<Response<proto::DescribeQuorumResponse>, Status> {
-        let leadership = *self.quorum.leadership().borrow();
-        let (leader, term) = match leadership {
-            Leadership::Leading { term } => (Some(self.quorum.node_id()), term),
-            Leadership::Following { leader, term } => (Some(leader), term),
-            Leadership::Undecided | Leadership::Stopped => (None, 0),
-        };
-        Ok(Response::new(proto::DescribeQuorumResponse {
-            leader_id: leader.and_then(|id| u64::try_from(id.0).ok()),
-            controller_epoch: i64::try_from(term).unwrap_or(i64::MAX),
-            applied_index: self.state.feed.image().position().index.0,
-        }))
+        let state = self.quorum.describe();
+        Ok(Response::new(quorum::described(self.quorum.own().node_id, state)))
+    }
+
+    async fn add_voter(
+        &self,
+        request: Request<proto::AddVoterRequest>,
+    ) -> Result<Response<proto::AddVoterResponse>, Status> {
+        let proto::AddVoterRequest { node_id, endpoint } = request.into_inner();
+        let changing = self.quorum.clone();
+        let added = in_full(async move { changing.add_voter(node_id, &endpoint).await }).await;
+        added.map_err(|error| self.with_hint(quorum::refused(error)))?;
+        tracing::info!(node_id, "a controller was made a voter");
+        Ok(Response::new(proto::AddVoterResponse {}))
+    }
+
+    async fn remove_voter(
+        &self,
+        request: Request<proto::RemoveVoterRequest>,
+    ) -> Result<Response<proto::RemoveVoterResponse>, Status> {
+        let node_id = request.into_inner().node_id;
+        let changing = self.quorum.clone();
+        let removed = in_full(async move { changing.remove_voter(node_id).await }).await;
+        removed.map_err(|error| self.with_hint(quorum::refused(error)))?;
+        tracing::info!(node_id, "a controller was removed from the quorum");
+        Ok(Response::new(proto::RemoveVoterResponse {}))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<proto::TransferLeadershipRequest>,
+    ) -> Result<Response<proto::TransferLeadershipResponse>, Status> {
+        let target = request.into_inner().node_id;
+        let transferred = self.quorum.transfer_leadership(target).await;
+        transferred.map_err(|error| self.with_hint(quorum::refused(error)))?;
+        Ok(Response::new(proto::TransferLeadershipResponse {}))
     }
 }
 
-fn status(error: CallError) -> Status {
-    RpcError::from(error).into()
+/// Carries a change through although its caller may go away: half a change of the quorum is nothing anybody asked for.
+async fn in_full(
+    change: impl Future<Output = Result<(), ChangeError>> + Send + 'static,
+) -> Result<(), ChangeError> {
+    tokio::spawn(change)
+        .await
+        .unwrap_or_else(|error| Err(ChangeError::OutcomeUnknown { cause: error.to_string() }))
 }

@@ -9,8 +9,9 @@ use thalweg_env::fs::Fs;
 use thalweg_metadata_core::{Image, Policy, StaticConfigs};
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1::controller_server::ControllerServer;
-use thalweg_raft::{Quorum, QuorumOptions};
-use thalweg_types::{ClusterId, NodeId};
+use thalweg_proto::internal::raft::v1::raft_server::RaftServer;
+use thalweg_raft::{Leadership, Quorum, QuorumOptions, Voter};
+use thalweg_types::{ClusterId, DirId, NodeId, Uuid};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,7 @@ use crate::error::CallError;
 use crate::machine::Machine;
 use crate::server::Server;
 use crate::task::{Active, Calls};
+use crate::transport::{GrpcTransport, MESSAGE_BYTES_MAX};
 
 /// Largest request that is read: many topics with manual assignments.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -41,13 +43,26 @@ pub struct ControllerOptions {
     pub random: Arc<dyn Random>,
     /// Defaults of topics and brokers, from the settings.
     pub configs: StaticConfigs,
+    /// The voters that a new quorum begins with, this one among them, and where others are found later. Empty: a quorum of one, which
+    /// nobody else can reach.
+    pub voters: Vec<Voter>,
 }
 
 impl ControllerOptions {
     /// A quorum of one in `dir`.
     pub fn new(dir: impl Into<PathBuf>, fs: Arc<dyn Fs>, random: Arc<dyn Random>) -> Self {
-        let quorum = QuorumOptions::new(dir, fs, SINGLE_VOTER);
-        Self { quorum, random, configs: StaticConfigs::default() }
+        let mut quorum = QuorumOptions::new(dir, fs, SINGLE_VOTER);
+        quorum.new_dir_id = DirId(Uuid::from_random_bits(random.next_u128()));
+        Self { quorum, random, configs: StaticConfigs::default(), voters: Vec::new() }
+    }
+
+    /// One of several voters, reached by the others at `endpoint`.
+    #[must_use]
+    pub fn one_of(mut self, node_id: NodeId, endpoint: String, voters: Vec<Voter>) -> Self {
+        self.quorum.node_id = node_id;
+        self.quorum.endpoint = endpoint;
+        self.voters = voters;
+        self
     }
 }
 
@@ -64,15 +79,22 @@ pub enum StartError {
 pub struct Handle {
     server: Server,
     quorum: Arc<Quorum>,
+    voters: Vec<Voter>,
     stopping: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Controller {
-    /// Starts the quorum and takes up work; a new directory becomes a new cluster. Returns when calls can be served.
+    /// Starts the controller. A quorum of one takes up work, a new directory as a new cluster, and calls can be served on return. One of
+    /// several returns at once: it must be served for the others to find it, and takes part when [`Handle::join`] has ended.
     pub async fn start(options: ControllerOptions) -> Result<Handle, StartError> {
         let (machine, state) = Machine::new();
-        let quorum = Arc::new(Quorum::start(options.quorum, machine).await?);
+        let is_alone = options.voters.is_empty();
+        let quorum = match is_alone {
+            true => Quorum::start(options.quorum, machine).await?,
+            false => Quorum::open(options.quorum, machine, GrpcTransport::default()).await?,
+        };
+        let quorum = Arc::new(quorum);
         let policy = Arc::new(Policy { settings: options.configs });
         let (calls, active) = Active::new(
             Arc::clone(&quorum),
@@ -82,13 +104,13 @@ impl Controller {
         );
         let (stopping, stop) = watch::channel(false);
         let task = tokio::spawn(active.run(stop.clone()));
-        if let Err(error) = take_up_work(&calls).await {
+        if is_alone && let Err(error) = take_up_work(&calls).await {
             task.abort();
             quorum.shutdown().await;
             return Err(StartError::Activation(error.to_string()));
         }
         let server = Server::new(calls, Arc::clone(&quorum), state, options.random, policy, stop);
-        Ok(Handle { server, quorum, stopping, task })
+        Ok(Handle { server, quorum, voters: options.voters, stopping, task })
     }
 }
 
@@ -105,6 +127,32 @@ impl Handle {
         ControllerServer::new(self.server.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
     }
 
+    /// The gRPC service `thalweg.internal.raft.v1.Raft`, for the other voters.
+    pub fn peer_service(&self) -> RaftServer<Server> {
+        RaftServer::new(self.server.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Returns when this controller has a part in a quorum, which it makes with the others if there is none, and a leader is known. Until
+    /// then its services must be served, and after an error the controller must be shut down. Waits as long as it takes.
+    pub async fn join(&self) -> Result<(), StartError> {
+        if !self.voters.is_empty() {
+            self.quorum.form(&self.voters).await?;
+        }
+        let mut leadership = self.quorum.leadership();
+        let decided = leadership.wait_for(|now| *now != Leadership::Undecided).await;
+        match decided.map(|now| *now) {
+            Ok(Leadership::Stopped) | Err(_) => {
+                Err(StartError::Activation("the quorum member has stopped".to_owned()))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Whether this node is the active controller, as far as it knows.
+    pub fn is_active(&self) -> bool {
+        matches!(*self.quorum.leadership().borrow(), Leadership::Leading { .. })
+    }
+
     /// The applied state of this very node, without a stream in between.
     pub fn feed(&self) -> Feed {
         self.server.feed()
@@ -117,7 +165,7 @@ impl Handle {
 
     /// Ends the watchers' streams, refuses further calls, lets the decision under way finish, and closes the quorum's files.
     pub async fn shutdown(self) {
-        let Self { server, quorum, stopping, mut task } = self;
+        let Self { server, quorum, stopping, mut task, .. } = self;
         stopping.send_replace(true);
         drop(server);
         if tokio::time::timeout(LAST_DECISION_TIME_MAX, &mut task).await.is_err() {

@@ -41,8 +41,9 @@ pub(crate) struct Active {
     random: Arc<dyn Random>,
     policy: Arc<Policy>,
     calls: mpsc::Receiver<Call>,
-    /// The term this node has taken up work in: it knows everything committed before, and decided first what a new controller decides.
-    active_term: Option<u64>,
+    /// The epoch in which this node has taken up work: it knows everything committed before, and decided first what a new controller
+    /// decides.
+    active_epoch: Option<LogIndex>,
 }
 
 impl Calls {
@@ -80,26 +81,41 @@ impl Active {
         policy: Arc<Policy>,
     ) -> (Calls, Self) {
         let (sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-        let active = Self { quorum, state, random, policy, calls, active_term: None };
+        let active = Self { quorum, state, random, policy, calls, active_epoch: None };
         (Calls(sender), active)
     }
 
     /// Until `stop` says so or every [`Calls`] is gone. The decision under way is finished first.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut leadership = self.quorum.leadership();
         loop {
             let call = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                call = self.calls.recv() => call,
+                Ok(()) = leadership.changed() => None,
+                call = self.calls.recv() => match call {
+                    Some(call) => Some(call),
+                    None => break,
+                },
             };
             match call {
                 Some(call) => self.serve(call).await,
-                None => break,
+                None => self.welcome_lead().await,
             }
         }
         self.calls.close();
         while let Some(call) = self.calls.recv().await {
             refuse(call, CallError::Stopping);
+        }
+    }
+
+    /// A new leader does not wait for a call: it takes up work at once.
+    async fn welcome_lead(&mut self) {
+        let now = *self.quorum.leadership().borrow();
+        if matches!(now, Leadership::Leading { .. })
+            && let Err(error) = self.take_up_work().await
+        {
+            tracing::warn!(%error, "this controller leads, but could not take up work; the next call tries again");
         }
     }
 
@@ -113,19 +129,23 @@ impl Active {
     /// Makes sure that the image holds everything decided before, by whomever.
     async fn take_up_work(&mut self) -> Result<(), CallError> {
         let leadership = *self.quorum.leadership().borrow();
-        let Leadership::Leading { term } = leadership else {
-            self.active_term = None;
+        let Leadership::Leading { epoch } = leadership else {
+            self.active_epoch = None;
             return Err(CallError::NotActive);
         };
-        if self.active_term == Some(term) {
-            return Ok(());
+        if self.active_epoch == Some(epoch) {
+            // An isolated leader knows nothing new, and must not go on answering as if it did.
+            return if self.quorum.is_confirmed() { Ok(()) } else { Err(CallError::Unconfirmed) };
         }
         self.quorum.ensure_linearizable().await?;
         let new_cluster_id = ClusterId(Uuid::from_random_bits(self.random.next_u128()));
         let decision = self.state.feed.image().decide_activate(new_cluster_id, &self.policy);
         self.commit(&decision.records).await?;
-        tracing::info!(term, cluster_id = %decision.response, "this node is the active controller");
-        self.active_term = Some(term);
+        if let Err(error) = self.quorum.announce_endpoint().await {
+            tracing::warn!(%error, "the other controllers were not told this one's address");
+        }
+        tracing::info!(%epoch, cluster_id = %decision.response, "this node is the active controller");
+        self.active_epoch = Some(epoch);
         Ok(())
     }
 
@@ -134,7 +154,7 @@ impl Active {
         let outcome = self.commit(&records).await;
         if let Err(CallError::Uncommitted(ProposeError::OutcomeUnknown { .. })) = &outcome {
             // Whatever became of it must be in the image before the next decision.
-            self.active_term = None;
+            self.active_epoch = None;
         }
         answer(outcome);
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use thalweg_env::fs::RealFs;
 use thalweg_raft::{CorruptState, KvChange, Position, Quorum, QuorumOptions, StateMachine};
-use thalweg_types::NodeId;
+use thalweg_types::{DirId, NodeId, Uuid};
 
 /// About the size of a partition's change.
 const FACT_BYTES: usize = 100;
@@ -49,7 +49,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn timed_start(what: &str, dir: &str) -> Result<Quorum, Box<dyn Error>> {
-    let options = QuorumOptions::new(dir, Arc::new(RealFs), NodeId(1));
+    let mut options = QuorumOptions::new(dir, Arc::new(RealFs), NodeId(1));
+    options.new_dir_id = DirId(Uuid::from_bytes([1; 16]));
     let started = Instant::now();
     let quorum = Quorum::start(options, Sink).await?;
     println!("{what} to serving leader: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use parking_lot::Mutex;
 use thalweg_env::fs::is_out_of_space;
 use thalweg_types::LogIndex;
 
-use crate::kv::{AppliedState, Entries, KvError, KvHandle, PendingEntries};
+use crate::kv::{AppliedState, KvError, KvHandle, PendingEntries};
 use crate::machine::{KvChange, Position, StateMachine};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore};
-use crate::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::types::{Entry, LeaderId, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Changes gathered into one stored batch: enough to make the batch's own cost small, bounded so that memory is.
 const BATCH_CHANGES_MAX: usize = 4096;
@@ -31,6 +32,22 @@ pub(crate) struct Applier<M> {
     applied: AppliedState,
     kv: KvHandle,
     snapshots: Arc<SnapshotStore>,
+    progress: Progress,
+}
+
+/// Whose entry was applied last, for those who look at it from outside. At least as new as what the library says it has applied.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress(Arc<Mutex<Option<(LeaderId, LogIndex)>>>);
+
+impl Progress {
+    fn publish(&self, applied: &AppliedState) {
+        *self.0.lock() = applied.last.map(|last| (last.leader_id, applied.epoch));
+    }
+
+    /// Index of the first entry of `leader`, if the last applied entry is one of its entries.
+    pub(crate) fn epoch_of(&self, leader: LeaderId) -> Option<LogIndex> {
+        self.0.lock().filter(|(last, _)| *last == leader).map(|(_, epoch)| epoch)
+    }
 }
 
 /// A snapshot in the making. What it will contain is decided when it is asked for, not when it is written.
@@ -47,17 +64,23 @@ impl<M: StateMachine> Applier<M> {
         kv: KvHandle,
         snapshots: Arc<SnapshotStore>,
     ) -> Self {
-        Self { machine, applied, kv, snapshots }
+        let progress = Progress::default();
+        progress.publish(&applied);
+        Self { machine, applied, kv, snapshots, progress }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     fn apply_entry(&mut self, entry: &Entry, changes: &mut Vec<KvChange>) {
+        self.applied.advance(entry.log_id);
+        self.progress.publish(&self.applied);
         match &entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(facts) => {
-                let at = Position {
-                    index: LogIndex(entry.log_id.index),
-                    term: entry.log_id.leader_id.term,
-                };
+                let at =
+                    Position { index: LogIndex(entry.log_id.index), epoch: self.applied.epoch };
                 changes.extend(self.machine.apply(at, &facts.0));
             }
             EntryPayload::Membership(membership) => {
@@ -65,7 +88,6 @@ impl<M: StateMachine> Applier<M> {
                     StoredMembership::new(Some(entry.log_id), membership.clone());
             }
         }
-        self.applied.last = Some(entry.log_id);
     }
 
     async fn store(&self, changes: &mut Vec<KvChange>) -> io::Result<()> {
@@ -115,21 +137,22 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Applier<M> {
         let expected = meta.clone();
         // Checked whole before anything is replaced; then the file, then memory, then the stored copy: a crash between two of them
         // leaves a stored copy older than the snapshot, and the next start installs it again.
-        let entries = on_blocking_thread(move || -> Result<Entries, SnapshotError> {
+        let (applied, entries) = on_blocking_thread(move || -> Result<_, SnapshotError> {
             let (found, entries) = file.read()?;
             file.expect_meta(&expected, &found)?;
             snapshots.install(file, &found, &entries)?;
-            Ok(entries)
+            Ok((found, entries))
         })
         .await?;
         self.load(entries.clone())?;
-        self.applied =
-            AppliedState { last: meta.last_log_id, membership: meta.last_membership.clone() };
+        self.applied = applied;
+        self.progress.publish(&self.applied);
         self.kv.replace_all(entries, self.applied.clone()).await.map_err(io::Error::other)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(self.snapshots.current().map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let current = self.snapshots.current();
+        Ok(current.map(|(applied, snapshot)| Snapshot { meta: applied.to_meta(), snapshot }))
     }
 }
 
@@ -149,13 +172,13 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let contents = answer.map_err(io::Error::other)?.await;
         let (entries, applied) =
             contents.map_err(|_| io::Error::other(KvError::Stopped))?.map_err(io::Error::other)?;
-        let meta = SnapshotMeta { last_log_id: applied.last, last_membership: applied.membership };
+        let meta = applied.to_meta();
         let entries = Arc::new(entries);
         let mut waited = false;
         loop {
-            let (snapshots, written) = (self.snapshots.clone(), meta.clone());
+            let (snapshots, applied) = (self.snapshots.clone(), applied.clone());
             let entries = Arc::clone(&entries);
-            match on_blocking_thread(move || snapshots.write(&written, &entries)).await {
+            match on_blocking_thread(move || snapshots.write(&applied, &entries)).await {
                 Ok(snapshot) => return Ok(Snapshot { meta, snapshot }),
                 // An error would end this member; the log holds everything meanwhile.
                 Err(error) if is_out_of_space(&error) => {

@@ -10,7 +10,7 @@ use openraft::EntryPayload;
 use openraft::vote::RaftVote as _;
 use prost::Message;
 use thalweg_proto::internal::raft::v1 as proto;
-use thalweg_types::{DirId, Uuid};
+use thalweg_types::{DirId, LogIndex, Uuid};
 
 use crate::types::{
     Entry, Facts, LeaderId, LogId, Membership, Payload, Peer, SnapshotMeta, StoredMembership, Vote,
@@ -159,11 +159,16 @@ pub(crate) fn entry_from_proto(entry: proto::Entry) -> Result<Entry, CodecError>
 
 // ---- Snapshots ----------------------------------------------------------------------------------------------------------------
 
-pub(crate) fn snapshot_header_to_proto(meta: &SnapshotMeta) -> proto::SnapshotHeader {
+/// `epoch` is known to whoever reads or writes the file; zero where a snapshot is only offered.
+pub(crate) fn snapshot_header_to_proto(
+    meta: &SnapshotMeta,
+    epoch: LogIndex,
+) -> proto::SnapshotHeader {
     proto::SnapshotHeader {
         format: crate::snapshot::FORMAT,
         last: optional_log_id_to_proto(meta.last_log_id.as_ref()),
         membership: Some(stored_membership_to_proto(&meta.last_membership)),
+        epoch: epoch.0,
     }
 }
 

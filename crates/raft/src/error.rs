@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use thalweg_types::{NodeId, Outcome};
+use thalweg_types::{DirId, NodeId, Outcome};
 
 use crate::kv::KvError;
 use crate::machine::CorruptState;
+use crate::network::Member;
 
 /// The member did not start. Nothing was changed that a later start would miss.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +39,40 @@ pub enum StartError {
     )]
     LogLost { dir: PathBuf, applied: u64, last: String },
 
+    /// The directory has been a voter's, but its log is gone.
+    #[error(
+        "{dir} is a voter's, but the files of its log are gone, and with them its votes. Restore it from a copy of this very node's disk, \
+         or move the whole directory away and let the node join again as a new member with a new node id"
+    )]
+    VoteLost { dir: PathBuf },
+
     /// The directory belongs to another member.
     #[error("{dir} holds the log of a quorum that node {node_id} is not a member of: {found}")]
     NotAMember { dir: PathBuf, node_id: NodeId, found: String },
+
+    #[error(
+        "{path} is damaged, so it is not known which voter this disk belongs to. Restore it from a copy of this very node's disk, or \
+         move the whole directory away and let the node join again as a new member with a new node id"
+    )]
+    IdentityDamaged { path: PathBuf },
+
+    /// A log without the file that says whose it is.
+    #[error(
+        "{dir} holds a voter's log, but quorum.meta beside it is gone, so it is not known whose it is. Restore the directory from a copy \
+         of this very node's disk, or move it away and let the node join again as a new member with a new node id"
+    )]
+    IdentityLost { dir: PathBuf },
+
+    /// The quorum knows this node id with another disk: what that disk has promised is not here.
+    #[error(
+        "node {node_id} is a member of the quorum with the disk {known}, but this disk is {found}. A voter's promises are on its disk, so \
+         an id is never used again with another one. Bring the old disk back; or remove voter {node_id} from the quorum, and let this \
+         node join as a new member with a node id that was never used (told by {told_by})"
+    )]
+    AnotherDisk { node_id: u64, known: DirId, found: DirId, told_by: String },
+
+    #[error("a member of a quorum needs an identity for its disk, and none was given")]
+    NoIdentity,
 
     #[error("{node_id} is not a node id that can vote")]
     InvalidNodeId { node_id: NodeId },
@@ -112,4 +144,33 @@ pub enum ReadError {
     NoQuorum,
     #[error("this quorum member has stopped: {cause}")]
     Stopped { cause: String },
+}
+
+/// A call of another member was not carried out; nothing was changed by it, except where it says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// The call was meant for somebody else: another node, or this node with another disk.
+    #[error("meant for node {} with disk {}, but this is node {} with disk {}", .target.node_id, .target.peer.dir_id, .own.node_id, .own.peer.dir_id)]
+    NotTheTarget { target: Box<Member>, own: Box<Member> },
+
+    /// The sender is a member, but not with this disk.
+    #[error(
+        "node {node_id} is a member with the disk {known}, not with {found}: a node id is not used again with another disk"
+    )]
+    AnotherDisk { node_id: u64, known: DirId, found: DirId },
+
+    /// The message breaks a rule of the protocol.
+    #[error("{0}")]
+    Unreadable(String),
+
+    #[error("another snapshot is being received")]
+    Busy,
+
+    /// What was received of a snapshot could not be stored.
+    #[error("cannot store a snapshot: {0}")]
+    Storage(String),
+
+    /// It may have been carried out.
+    #[error("this member has stopped: {0}")]
+    Stopped(String),
 }

@@ -11,7 +11,7 @@ use thalweg_proto::internal::raft::v1 as proto;
 use thalweg_storage::frame;
 
 use crate::codec::{self, entry_from_proto, entry_to_proto};
-use crate::kv::{Digest, Entries};
+use crate::kv::{AppliedState, Digest, Entries};
 use crate::log::fuzzing as log;
 use crate::network::fuzzing as network;
 use crate::snapshot::{self, SnapshotStore};
@@ -73,19 +73,16 @@ pub fn snapshot_file_sample() -> Vec<u8> {
     let entries: Entries = (0..5_u8)
         .map(|number| (Bytes::from(vec![number; 3]), Bytes::from(vec![number; 20])))
         .collect();
-    let header = proto::SnapshotHeader {
-        format: snapshot::FORMAT,
-        last: Some(proto::LogId { term: 3, node_id: 1, index: 7 }),
-        membership: None,
-    };
-    let meta = codec::snapshot_header_from_proto(&header).expect("a sound header");
-    let file = store.write(&meta, &entries).expect("the disk is sound");
+    let last = proto::LogId { term: 3, node_id: 1, index: 7 };
+    let applied =
+        AppliedState { last: Some(codec::log_id_from_proto(&last)), ..AppliedState::default() };
+    let file = store.write(&applied, &entries).expect("the disk is sound");
     let mut bytes = vec![0; usize::try_from(file.size_bytes()).expect("small")];
     file.read_exact_at(&mut bytes, 0).expect("it was just written");
     bytes
 }
 
-/// What another member answers: the first byte chooses the call.
+/// What another member answers, or asks: the first byte chooses the call.
 pub fn answer(input: &[u8]) {
     let Some((call, message)) = input.split_first() else { return };
     network::answer(*call, Bytes::copy_from_slice(message));

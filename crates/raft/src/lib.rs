@@ -12,6 +12,7 @@ mod codec;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod identity;
 mod kv;
 mod log;
 mod machine;
@@ -22,11 +23,14 @@ mod snapshot;
 mod suite;
 mod types;
 
-pub use error::{ProposeError, ReadError, StartError};
+pub use error::{PeerError, ProposeError, ReadError, StartError};
 pub use kv::{KvError, KvKind, MemoryKv, MetaKv, SledKv};
 pub use log::LogCounters;
 pub use machine::{CorruptState, KvChange, Position, StateMachine};
 pub use network::{Member, NoPeers, Transport, TransportError};
-pub use quorum::{Leadership, PROPOSAL_BYTES_MAX, Quorum, QuorumOptions};
+pub use quorum::{
+    ChangeError, Leadership, MemberState, PROPOSAL_BYTES_MAX, Quorum, QuorumOptions, QuorumState,
+    SnapshotReceiver, Voter,
+};
 pub use snapshot::SnapshotFile;
 pub use types::Peer;

@@ -12,8 +12,9 @@ use thalweg_types::LogIndex;
 pub struct Position {
     /// Dense; the index of a group of facts that were proposed together.
     pub index: LogIndex,
-    /// Term of the leader that proposed the entry; never falls from one entry to the next.
-    pub term: u64,
+    /// Index of the first entry of the leader that proposed this one: the same on every member, another for every leadership, and it
+    /// never falls from one entry to the next.
+    pub epoch: LogIndex,
 }
 
 /// One step that keeps the stored keys and values equal to the state in memory.

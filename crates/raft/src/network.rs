@@ -4,7 +4,7 @@
 //! it claims to be. Pre-vote and leader transfer are passed through: the library's defaults would quietly switch them off. A call
 //! that gets no answer within its deadline is an error, never a wait.
 
-mod convert;
+pub(crate) mod convert;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 
@@ -20,11 +20,14 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     VoteRequest, VoteResponse,
 };
-use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use openraft::{EntryPayload, RaftNetworkFactory, RaftNetworkV2};
 use thalweg_proto::internal::raft::v1 as proto;
 
 use crate::snapshot::SnapshotFile;
-use crate::types::{Peer, Snapshot, TypeConfig, Vote};
+use crate::types::{Entry, Peer, Snapshot, TypeConfig, Vote};
+
+/// Facts in one message to a follower, unless one entry alone has more.
+const ENTRIES_BYTES_MAX: usize = 1024 * 1024;
 
 /// A member, as another one knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,13 @@ pub trait Transport: Clone + Send + Sync + 'static {
         file: SnapshotFile,
         deadline: Duration,
     ) -> impl Future<Output = Result<proto::InstallSnapshotResponse, TransportError>> + Send;
+
+    /// Asks who is at an address, before it is known which member that is.
+    fn identify(
+        &self,
+        endpoint: &str,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<proto::IdentifyResponse, TransportError>> + Send;
 }
 
 /// Why no answer came.
@@ -144,13 +154,21 @@ impl<T: Transport> RaftNetworkV2<TypeConfig> for Connection<T> {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.soft_ttl();
+        let mut request = request;
+        let rest_count = cut_to_size(&mut request.entries);
+        let last = request.entries.last().map(|entry| entry.log_id);
         let request = convert::append_entries_request(self.envelope(), request);
         let response = self
             .transport
             .append_entries(&self.target, request, deadline)
             .await
             .map_err(|error| self.failed(RPCTypes::AppendEntries, deadline, error))?;
-        convert::append_entries_response(response).map_err(|error| unreadable(&error))
+        match convert::append_entries_response(response).map_err(|error| unreadable(&error))? {
+            AppendEntriesResponse::Success if rest_count > 0 => {
+                Ok(AppendEntriesResponse::PartialSuccess(last))
+            }
+            answer => Ok(answer),
+        }
     }
 
     async fn vote(
@@ -217,6 +235,20 @@ impl<T: Transport> RaftNetworkV2<TypeConfig> for Connection<T> {
             .map_err(|error| self.failed(RPCTypes::TransferLeader, deadline, error))?;
         convert::transfer_leader_response(response).map_err(|error| unreadable(&error))
     }
+}
+
+/// Leaves what goes into one message: at least one entry, which alone fits, since proposals are bounded. Returns how many did not go.
+fn cut_to_size(entries: &mut Vec<Entry>) -> usize {
+    let mut size_bytes = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        size_bytes += match &entry.payload {
+            EntryPayload::Normal(facts) => facts.size_bytes(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        };
+        size_bytes <= ENTRIES_BYTES_MAX
+    });
+    let count = fitting.count().max(1).min(entries.len());
+    entries.drain(count..).count()
 }
 
 fn unreadable(error: &(impl Error + 'static)) -> RPCError<TypeConfig> {
@@ -293,5 +325,13 @@ impl Transport for NoPeers {
         _deadline: Duration,
     ) -> Result<proto::InstallSnapshotResponse, TransportError> {
         Self::refuse(target)
+    }
+
+    async fn identify(
+        &self,
+        endpoint: &str,
+        _deadline: Duration,
+    ) -> Result<proto::IdentifyResponse, TransportError> {
+        Err(TransportError::Unreachable(format!("{endpoint}: a quorum of one has no peers")))
     }
 }

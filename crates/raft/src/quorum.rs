@@ -4,31 +4,39 @@
 //! from what was found: only when a leader of this life has applied an entry of its own term is it known what was committed before (C3),
 //! and only then does [`Leadership`] say so.
 
+mod change;
+mod engine;
+mod form;
 mod open;
+mod serve;
+
+pub use change::{ChangeError, MemberState, QuorumState};
+pub use form::Voter;
+pub use serve::SnapshotReceiver;
 
 #[cfg(test)]
 pub(crate) use open::{Opened, open};
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::metrics::WaitError;
-use openraft::{Config, Raft, RaftMetrics, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
 use thalweg_env::fs::Fs;
 use thalweg_types::{DirId, LogIndex, NodeId};
 use tokio::sync::{Semaphore, watch};
 
-use crate::apply::Applier;
+use self::engine::{Engine, Metrics};
+use crate::apply::Progress;
 use crate::error::{ProposeError, ReadError, StartError};
 use crate::kv::{KvHandle, KvKind, KvThread};
 use crate::log::{FlusherThread, LogCounters};
 use crate::machine::StateMachine;
-use crate::network::{Member, Network, NoPeers};
+use crate::network::{Member, Network, NoPeers, Transport};
+use crate::snapshot::SnapshotStore;
 use crate::types::{Facts, Peer, TypeConfig};
 
 /// Facts of one proposal together: a topic with tens of thousands of partitions fits, and a follower's message stays small.
@@ -41,15 +49,14 @@ const PROPOSALS_IN_FLIGHT_MAX: usize = 4096;
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Between members: a leader is missed after some lost heartbeats, not after one.
-const HEARTBEAT_MS: u64 = 150;
-const ELECTION_TIMEOUT_MS: std::ops::Range<u64> = 750..1500;
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(150);
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// A snapshot may be large and the link slow.
 const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
 
-/// How long a snapshot on request waits for one that is being built, and how often it then asks again.
-const SNAPSHOT_TRY_INTERVAL: Duration = Duration::from_millis(100);
-const SNAPSHOT_TRIES_MAX: u32 = 600;
+/// Entries in one message to a follower. A proposal is at most [`PROPOSAL_BYTES_MAX`] large, but nearly all are a few hundred bytes.
+const ENTRIES_SENT_MAX: u64 = 64;
 
 /// Purging costs a flush: not for a handful of entries.
 const PURGE_BATCH_ENTRIES: u64 = 256;
@@ -62,8 +69,10 @@ pub struct QuorumOptions {
     /// Where log and snapshots live. With a simulated one, choose [`KvKind::Memory`].
     pub fs: Arc<dyn Fs>,
     pub node_id: NodeId,
-    /// The disk this member votes from; zero while unknown.
-    pub dir_id: DirId,
+    /// Identity that the disk gets if it has none yet; random, and not zero.
+    pub new_dir_id: DirId,
+    /// Where other members reach this one; empty for a quorum of one.
+    pub endpoint: String,
     pub kv: KvKind,
     /// A file of the log is closed at this size and another begun.
     pub log_file_bytes_max: u64,
@@ -71,6 +80,10 @@ pub struct QuorumOptions {
     pub snapshot_after_entries: u64,
     /// Entries kept behind a snapshot, so that a member slightly behind need not load it.
     pub entries_kept: u64,
+    /// How often a leader lets itself be heard.
+    pub heartbeat_interval: Duration,
+    /// A leader that is not heard of for this long, or up to twice as long, is replaced.
+    pub election_timeout: Duration,
 }
 
 impl QuorumOptions {
@@ -79,12 +92,21 @@ impl QuorumOptions {
             dir: dir.into(),
             fs,
             node_id,
-            dir_id: DirId::ZERO,
+            new_dir_id: DirId::ZERO,
+            endpoint: String::new(),
             kv: KvKind::Sled,
             log_file_bytes_max: 16 * 1024 * 1024,
             snapshot_after_entries: 5000,
             entries_kept: 1000,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            election_timeout: ELECTION_TIMEOUT,
         }
+    }
+
+    /// In the quorum's own id space.
+    fn voter_id(&self) -> Result<u64, StartError> {
+        u64::try_from(self.node_id.0)
+            .map_err(|_| StartError::InvalidNodeId { node_id: self.node_id })
     }
 }
 
@@ -95,11 +117,11 @@ pub enum Leadership {
     Undecided,
     Following {
         leader: NodeId,
-        term: u64,
     },
-    /// This member leads and has applied an entry of its term in this life: everything committed before is applied too.
+    /// This member leads and has applied an entry of its own in this life: everything committed before is applied too.
     Leading {
-        term: u64,
+        /// Index of that leader's first entry. Higher for every later leader: the controller epoch.
+        epoch: LogIndex,
     },
     /// The member has stopped, by request or by a failure; it does not come back in this process.
     Stopped,
@@ -108,8 +130,19 @@ pub enum Leadership {
 /// A running member. Cheap to share behind an `Arc`; dropped without [`Quorum::shutdown`] it stops on its own a little later.
 pub struct Quorum {
     node_id: NodeId,
+    own: Member,
     /// Proposals go through a closure, so that the type of the state machine does not spread to whoever holds a quorum.
     engine: Box<dyn Engine>,
+    metrics: Metrics,
+    progress: Progress,
+    snapshots: Arc<SnapshotStore>,
+    /// One snapshot is received at a time.
+    receiving: Arc<Semaphore>,
+    /// And one change of the membership is made.
+    changing: Semaphore,
+    /// Senders that were refused, and logged once.
+    refused: parking_lot::Mutex<BTreeSet<(u64, DirId)>>,
+    election_timeout: Duration,
     leadership: watch::Receiver<Leadership>,
     in_flight: Semaphore,
     counters: Arc<LogCounters>,
@@ -130,27 +163,9 @@ impl Quorum {
         options: QuorumOptions,
         machine: M,
     ) -> Result<Self, StartError> {
-        let node_id = u64::try_from(options.node_id.0)
-            .map_err(|_| StartError::InvalidNodeId { node_id: options.node_id })?;
-        let source =
-            Member { node_id, peer: Peer { dir_id: options.dir_id, endpoint: String::new() } };
-        let opening = options.clone();
-        let opened = tokio::task::spawn_blocking(move || self::open::open(&opening, machine))
-            .await
-            .map_err(|error| StartError::Engine(error.to_string()))??;
-        let network = Network::new(NoPeers, source.clone());
-        let raft = Raft::new(node_id, config(&options)?, network, opened.log, opened.applier)
-            .await
-            .map_err(|error| StartError::Engine(error.to_string()))?;
-        let quorum = Self {
-            node_id: options.node_id,
-            leadership: follow_leadership(node_id, &raft),
-            engine: Box::new(raft.clone()),
-            in_flight: Semaphore::new(PROPOSALS_IN_FLIGHT_MAX),
-            counters: opened.counters,
-            threads: parking_lot::Mutex::new(Some(opened.threads)),
-        };
-        let led = match campaign(&options, &raft, source).await {
+        let dir = options.dir.clone();
+        let quorum = Self::open(options, machine, NoPeers).await?;
+        let led = match quorum.lead_alone(dir).await {
             Ok(()) => quorum.wait_for_recovery(RECOVERY_DEADLINE).await,
             Err(error) => Err(error),
         };
@@ -159,6 +174,92 @@ impl Quorum {
             return Err(error);
         }
         Ok(quorum)
+    }
+
+    /// Starts a member and returns at once: it answers other members from now on, takes part in what its disk knows it to be a member
+    /// of, and otherwise waits to be made one ([`Quorum::form`]).
+    pub async fn open<M: StateMachine, T: Transport>(
+        options: QuorumOptions,
+        machine: M,
+        transport: T,
+    ) -> Result<Self, StartError> {
+        let engine_error = |error: &dyn std::fmt::Display| StartError::Engine(error.to_string());
+        let node_id = options.voter_id()?;
+        let config = config(&options)?;
+        let opening = options.clone();
+        let opened = tokio::task::spawn_blocking(move || self::open::open(&opening, machine))
+            .await
+            .map_err(|error| engine_error(&error))??;
+        let peer = Peer { dir_id: opened.dir_id, endpoint: options.endpoint };
+        let own = Member { node_id, peer };
+        let network = Network::new(transport.clone(), own.clone());
+        let progress = opened.applier.progress();
+        let raft = Raft::new(node_id, config, network, opened.log, opened.applier)
+            .await
+            .map_err(|error| engine_error(&error))?;
+        let quorum = Self {
+            node_id: options.node_id,
+            leadership: follow_leadership(node_id, raft.metrics(), progress.clone()),
+            metrics: raft.metrics(),
+            progress,
+            snapshots: opened.snapshots,
+            receiving: Arc::new(Semaphore::new(1)),
+            changing: Semaphore::new(1),
+            refused: parking_lot::Mutex::default(),
+            election_timeout: options.election_timeout,
+            engine: engine::new(raft, transport),
+            own,
+            in_flight: Semaphore::new(PROPOSALS_IN_FLIGHT_MAX),
+            counters: opened.counters,
+            threads: parking_lot::Mutex::new(Some(opened.threads)),
+        };
+        if let Err(error) = quorum.take_part(&options.dir).await {
+            quorum.shutdown().await;
+            return Err(error);
+        }
+        Ok(quorum)
+    }
+
+    /// Only now may it campaign: what the log says about this member is what its disk says.
+    async fn take_part(&self, dir: &std::path::Path) -> Result<(), StartError> {
+        let known =
+            self.engine.members().await?.into_iter().find(|it| it.node_id == self.own.node_id);
+        match known {
+            Some(known) if known.peer.dir_id == self.own.peer.dir_id => {}
+            Some(_) if self.own.peer.dir_id.is_zero() => {
+                return Err(StartError::IdentityLost { dir: dir.to_owned() });
+            }
+            // Made before disks had identities.
+            Some(known) if known.peer.dir_id.is_zero() => {}
+            Some(known) => {
+                return Err(StartError::AnotherDisk {
+                    node_id: known.node_id,
+                    known: known.peer.dir_id,
+                    found: self.own.peer.dir_id,
+                    told_by: "its own log".to_owned(),
+                });
+            }
+            None => {}
+        }
+        self.engine.allow_elections();
+        Ok(())
+    }
+
+    /// Makes a new quorum of one, or takes the lead of the one that is there, without waiting for an election timeout.
+    async fn lead_alone(&self, dir: PathBuf) -> Result<(), StartError> {
+        if !self.engine.is_initialised().await? {
+            return self.engine.initialise(vec![self.own.clone()]).await;
+        }
+        let voters = self.voter_ids();
+        if voters != [self.own.node_id] {
+            let found = format!("its voters are {voters:?}");
+            return Err(StartError::NotAMember { dir, node_id: self.node_id, found });
+        }
+        self.engine.elect().await
+    }
+
+    fn voter_ids(&self) -> Vec<u64> {
+        self.metrics.borrow_watched().membership_config.voter_ids().collect()
     }
 
     /// Proposes facts that commit and apply together or not at all. Returns their position after both.
@@ -209,6 +310,29 @@ impl Quorum {
         self.node_id
     }
 
+    /// This member, as others must address it.
+    pub fn own(&self) -> &Member {
+        &self.own
+    }
+
+    /// Whether a majority has confirmed this leader lately. An isolated leader goes on leading for a while; what it says meanwhile may
+    /// be out of date.
+    pub fn is_confirmed(&self) -> bool {
+        if self.voter_ids() == [self.own.node_id] {
+            return true;
+        }
+        let timeout = self.election_timeout * 2;
+        self.engine.unconfirmed_for().is_some_and(|silence| silence < timeout)
+    }
+
+    /// Where the other members reach `node_id`, if it is one.
+    pub fn endpoint_of(&self, node_id: NodeId) -> Option<String> {
+        let id = u64::try_from(node_id.0).ok()?;
+        let metrics = self.metrics.borrow_watched();
+        let peer = metrics.membership_config.membership().get_node(&id)?;
+        (!peer.endpoint.is_empty()).then(|| peer.endpoint.clone())
+    }
+
     /// What the log has written in this life.
     pub fn log_counters(&self) -> &LogCounters {
         &self.counters
@@ -230,10 +354,13 @@ impl Quorum {
 fn config(options: &QuorumOptions) -> Result<Arc<Config>, StartError> {
     let config = Config {
         cluster_name: "thalweg".to_owned(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_TIMEOUT_MS.start,
-        election_timeout_max: ELECTION_TIMEOUT_MS.end,
+        heartbeat_interval: milliseconds(options.heartbeat_interval),
+        election_timeout_min: milliseconds(options.election_timeout),
+        election_timeout_max: milliseconds(options.election_timeout * 2),
         install_snapshot_timeout: INSTALL_SNAPSHOT_TIMEOUT_MS,
+        max_payload_entries: ENTRIES_SENT_MAX,
+        // Until it is known that the disk is the one the log speaks of.
+        enable_elect: false,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_after_entries),
         max_in_snapshot_log_to_keep: options.entries_kept,
         purge_batch_size: PURGE_BATCH_ENTRIES.min(options.snapshot_after_entries).max(1),
@@ -245,40 +372,22 @@ fn config(options: &QuorumOptions) -> Result<Arc<Config>, StartError> {
     config.validate().map(Arc::new).map_err(|error| StartError::Engine(error.to_string()))
 }
 
-/// Makes a new quorum of one, or takes the lead of the one that is there, without waiting for an election timeout.
-async fn campaign<M: StateMachine>(
-    options: &QuorumOptions,
-    raft: &Raft<TypeConfig, Applier<M>>,
-    member: Member,
-) -> Result<(), StartError> {
-    let engine = |error: &dyn std::fmt::Display| StartError::Engine(error.to_string());
-    if !raft.is_initialized().await.map_err(|error| engine(&error))? {
-        let members = BTreeMap::from([(member.node_id, member.peer)]);
-        return raft.initialize(members).await.map_err(|error| engine(&error));
-    }
-    let voters: Vec<u64> = raft.voter_ids().collect();
-    if voters != [member.node_id] {
-        return Err(StartError::NotAMember {
-            dir: options.dir.clone(),
-            node_id: options.node_id,
-            found: format!("its voters are {voters:?}"),
-        });
-    }
-    raft.trigger().elect(false).await.map_err(|error| engine(&error))
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 // ---- Leadership ---------------------------------------------------------------------------------------------------------------
 
 /// Follows the engine's own view until it ends.
-fn follow_leadership<M: StateMachine>(
+fn follow_leadership(
     node_id: u64,
-    raft: &Raft<TypeConfig, Applier<M>>,
+    mut metrics: Metrics,
+    progress: Progress,
 ) -> watch::Receiver<Leadership> {
-    let mut metrics = raft.metrics();
     let (publish, leadership) = watch::channel(Leadership::Undecided);
     tokio::spawn(async move {
         loop {
-            let now = leadership_of(node_id, &metrics.borrow_watched());
+            let now = leadership_of(node_id, &metrics.borrow_watched(), &progress);
             publish.send_if_modified(|before| std::mem::replace(before, now) != now);
             if now == Leadership::Stopped || metrics.changed().await.is_err() {
                 publish.send_replace(Leadership::Stopped);
@@ -289,102 +398,31 @@ fn follow_leadership<M: StateMachine>(
     leadership
 }
 
-fn leadership_of(node_id: u64, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+fn leadership_of(
+    node_id: u64,
+    metrics: &RaftMetrics<TypeConfig>,
+    progress: &Progress,
+) -> Leadership {
     if metrics.running_state.is_err() {
         return Leadership::Stopped;
     }
-    let term = metrics.vote.leader_id.term;
     match metrics.current_leader {
         Some(leader) if leader == node_id => {
             let own_entry_applied =
                 metrics.last_applied.is_some_and(|last| last.leader_id == metrics.vote.leader_id);
-            if metrics.state.is_leader() && own_entry_applied {
-                Leadership::Leading { term }
-            } else {
-                Leadership::Undecided
+            match progress.epoch_of(metrics.vote.leader_id) {
+                Some(epoch) if metrics.state.is_leader() && own_entry_applied => {
+                    Leadership::Leading { epoch }
+                }
+                _ => Leadership::Undecided,
             }
         }
         Some(leader) => node_id_of(leader)
-            .map_or(Leadership::Undecided, |leader| Leadership::Following { leader, term }),
+            .map_or(Leadership::Undecided, |leader| Leadership::Following { leader }),
         None => Leadership::Undecided,
     }
 }
 
 fn node_id_of(raft_id: u64) -> Option<NodeId> {
     i32::try_from(raft_id).ok().map(NodeId)
-}
-
-// ---- Engine -------------------------------------------------------------------------------------------------------------------
-
-type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
-
-/// The library's handle, whatever the state machine's type.
-trait Engine: Send + Sync {
-    fn propose(&self, facts: Facts) -> BoxFuture<'_, Result<LogIndex, ProposeError>>;
-    fn ensure_linearizable(&self) -> BoxFuture<'_, Result<LogIndex, ReadError>>;
-    fn snapshot(&self) -> BoxFuture<'_, Result<LogIndex, ReadError>>;
-    fn shutdown(&self) -> BoxFuture<'_, ()>;
-}
-
-impl<M: StateMachine> Engine for Raft<TypeConfig, Applier<M>> {
-    fn propose(&self, facts: Facts) -> BoxFuture<'_, Result<LogIndex, ProposeError>> {
-        Box::pin(async move {
-            match self.client_write(facts).await {
-                Ok(written) => Ok(LogIndex(written.log_id.index)),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
-                    Err(ProposeError::NotLeader { leader: leader_of(&to) })
-                }
-                Err(error) => Err(ProposeError::OutcomeUnknown { cause: error.to_string() }),
-            }
-        })
-    }
-
-    fn ensure_linearizable(&self) -> BoxFuture<'_, Result<LogIndex, ReadError>> {
-        Box::pin(async move {
-            use LinearizableReadError::{ForwardToLeader, QuorumNotEnough};
-            match Raft::ensure_linearizable(self, ReadPolicy::ReadIndex).await {
-                Ok(read) => Ok(LogIndex(read.log_id().index)),
-                Err(RaftError::APIError(ForwardToLeader(to))) => {
-                    Err(ReadError::NotLeader { leader: leader_of(&to) })
-                }
-                Err(RaftError::APIError(QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
-                Err(RaftError::Fatal(error)) => {
-                    Err(ReadError::Stopped { cause: error.to_string() })
-                }
-            }
-        })
-    }
-
-    fn snapshot(&self) -> BoxFuture<'_, Result<LogIndex, ReadError>> {
-        Box::pin(async move {
-            let failed = |cause: String| ReadError::Stopped { cause };
-            let wanted = self.metrics().borrow_watched().last_applied.map_or(0, |id| id.index);
-            for _ in 0..SNAPSHOT_TRIES_MAX {
-                // While an earlier snapshot is being built, the request is dropped.
-                self.trigger().snapshot().await.map_err(|error| failed(error.to_string()))?;
-                let built = self
-                    .wait(Some(SNAPSHOT_TRY_INTERVAL))
-                    .metrics(|now| now.snapshot.is_some_and(|id| id.index >= wanted), "snapshot")
-                    .await;
-                match built {
-                    Ok(now) => return Ok(LogIndex(now.snapshot.map_or(0, |id| id.index))),
-                    Err(WaitError::Timeout(..)) => {}
-                    Err(WaitError::ShuttingDown) => return Err(failed("shutting down".to_owned())),
-                }
-            }
-            Err(failed("no snapshot was built in time".to_owned()))
-        })
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            if let Err(error) = Raft::shutdown(self).await {
-                tracing::warn!(%error, "the consensus engine did not end cleanly");
-            }
-        })
-    }
-}
-
-fn leader_of(forward: &ForwardToLeader<TypeConfig>) -> Option<NodeId> {
-    forward.leader_id.and_then(node_id_of)
 }

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use prost::Message;
-use thalweg_env::fs::{EntryKind, File, Fs, OpenMode};
+use thalweg_env::fs::{EntryKind, File, Fs, OpenMode, remove_file_if_there};
 use thalweg_proto::internal::raft::v1 as proto;
 use thalweg_storage::frame::{self, ScanOptions, Verdict};
+use thalweg_types::LogIndex;
 
 use crate::codec::{self, CodecError, snapshot_header_from_proto, snapshot_header_to_proto};
-use crate::kv::{Digest, Entries};
+use crate::kv::{AppliedState, Digest, Entries};
 use crate::types::SnapshotMeta;
 
 /// Version of the file's layout. A newer one is refused.
@@ -48,12 +49,19 @@ pub struct SnapshotFile {
     size_bytes: u64,
 }
 
+/// A snapshot that is being received, under a temporary name: removed when it is let go of before it was adopted.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    fs: Arc<dyn Fs>,
+    snapshot: SnapshotFile,
+}
+
 /// The snapshots in one directory, of which only the newest is kept.
 #[derive(Debug)]
 pub(crate) struct SnapshotStore {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    current: Mutex<Option<(SnapshotMeta, SnapshotFile)>>,
+    current: Mutex<Option<(AppliedState, SnapshotFile)>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +98,7 @@ impl SnapshotStore {
             }
             let snapshot = store.open_file(&path)?;
             match snapshot.read() {
-                Ok((meta, _)) => *store.current.lock() = Some((meta, snapshot)),
+                Ok((stands_for, _)) => *store.current.lock() = Some((stands_for, snapshot)),
                 Err(error @ SnapshotError::Io { .. }) => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, "setting a damaged snapshot aside");
@@ -105,22 +113,31 @@ impl SnapshotStore {
         Ok(store)
     }
 
-    pub(crate) fn current(&self) -> Option<(SnapshotMeta, SnapshotFile)> {
+    pub(crate) fn current(&self) -> Option<(AppliedState, SnapshotFile)> {
         self.current.lock().clone()
+    }
+
+    /// A file for a snapshot that another member sends; `number` tells it from others of this life.
+    pub(crate) fn receive(&self, number: u64) -> Result<Incoming, SnapshotError> {
+        let path = self.dir.join(format!("incoming-{number}{TEMPORARY_SUFFIX}"));
+        let file =
+            self.fs.open(&path, OpenMode::CreateOrTruncate).map_err(io_error("create", &path))?;
+        let snapshot = SnapshotFile { file, path, size_bytes: 0 };
+        Ok(Incoming { fs: Arc::clone(&self.fs), snapshot })
     }
 
     /// Writes the entries as the newest snapshot; durable on return.
     pub(crate) fn write(
         &self,
-        meta: &SnapshotMeta,
+        applied: &AppliedState,
         entries: &Entries,
     ) -> Result<SnapshotFile, SnapshotError> {
-        let temporary = self.path_of(meta, TEMPORARY_SUFFIX);
+        let temporary = self.path_of(applied, TEMPORARY_SUFFIX);
         let file = self
             .fs
             .open(&temporary, OpenMode::CreateOrTruncate)
             .map_err(io_error("create", &temporary))?;
-        let written = write_frames(file.as_ref(), meta, entries)
+        let written = write_frames(file.as_ref(), applied, entries)
             .map_err(io_error("write", &temporary))
             .and_then(|size_bytes| {
                 file.sync_all().map_err(io_error("flush", &temporary))?;
@@ -131,20 +148,20 @@ impl SnapshotStore {
             let _ = self.fs.remove_file(&temporary);
         }
         let size_bytes = written?;
-        self.adopt(SnapshotFile { file, path: temporary, size_bytes }, meta)
+        self.adopt(SnapshotFile { file, path: temporary, size_bytes }, applied)
     }
 
     /// Makes a whole, checked snapshot the current one, durably. A file of another directory is copied.
     pub(crate) fn install(
         &self,
         snapshot: SnapshotFile,
-        meta: &SnapshotMeta,
+        applied: &AppliedState,
         entries: &Entries,
     ) -> Result<SnapshotFile, SnapshotError> {
         if snapshot.path.parent() == Some(&self.dir) {
-            self.adopt(snapshot, meta)
+            self.adopt(snapshot, applied)
         } else {
-            self.write(meta, entries)
+            self.write(applied, entries)
         }
     }
 
@@ -152,23 +169,23 @@ impl SnapshotStore {
     fn adopt(
         &self,
         snapshot: SnapshotFile,
-        meta: &SnapshotMeta,
+        applied: &AppliedState,
     ) -> Result<SnapshotFile, SnapshotError> {
-        let path = self.path_of(meta, SUFFIX);
+        let path = self.path_of(applied, SUFFIX);
         let mut current = self.current.lock();
         if let Some((newest, file)) = current.as_ref() {
-            if newest.last_log_id > meta.last_log_id {
+            if newest.last > applied.last {
                 // Built before a newer one was installed: it serves whoever asked for it, and nobody else.
                 return Ok(snapshot);
             }
-            if file.path == snapshot.path && newest == meta {
+            if file.path == snapshot.path && newest == applied {
                 return Ok(snapshot);
             }
         }
         self.fs.rename(&snapshot.path, &path).map_err(io_error("rename", &snapshot.path))?;
         self.sync()?;
         let adopted = SnapshotFile { path, ..snapshot };
-        let before = current.replace((meta.clone(), adopted.clone()));
+        let before = current.replace((applied.clone(), adopted.clone()));
         if let Some((_, before)) = before
             && before.path != adopted.path
         {
@@ -183,9 +200,9 @@ impl SnapshotStore {
         Ok(SnapshotFile { file, path: path.to_owned(), size_bytes })
     }
 
-    fn path_of(&self, meta: &SnapshotMeta, suffix: &str) -> PathBuf {
-        let (term, node_id, index) = meta
-            .last_log_id
+    fn path_of(&self, applied: &AppliedState, suffix: &str) -> PathBuf {
+        let (term, node_id, index) = applied
+            .last
             .map_or((0, 0, 0), |last| (last.leader_id.term, last.leader_id.node_id, last.index));
         self.dir.join(format!("{term:020}-{node_id:020}-{index:020}{suffix}"))
     }
@@ -205,6 +222,42 @@ impl SnapshotStore {
     }
 }
 
+// ---- Incoming -----------------------------------------------------------------------------------------------------------------
+
+impl Incoming {
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.snapshot.size_bytes
+    }
+
+    pub(crate) fn append(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
+        let Self { snapshot, .. } = self;
+        snapshot
+            .file
+            .write_all_at(piece, snapshot.size_bytes)
+            .map_err(io_error("write", &snapshot.path))?;
+        snapshot.size_bytes += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Flushes the file and checks that it is a whole snapshot and the one that was offered.
+    pub(crate) fn finish(&self, offered: &SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
+        let snapshot = &self.snapshot;
+        snapshot.file.sync_all().map_err(io_error("flush", &snapshot.path))?;
+        let (found, _) = snapshot.read()?;
+        snapshot.expect_meta(offered, &found)?;
+        Ok(snapshot.clone())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Adopted, it has another name. What cannot be removed now is removed at the next start.
+        if let Err(error) = remove_file_if_there(self.fs.as_ref(), &self.snapshot.path) {
+            tracing::debug!(%error, "cannot remove half a snapshot");
+        }
+    }
+}
+
 // ---- SnapshotFile -------------------------------------------------------------------------------------------------------------
 
 impl SnapshotFile {
@@ -218,7 +271,7 @@ impl SnapshotFile {
     }
 
     /// Reads and checks the whole snapshot.
-    pub(crate) fn read(&self) -> Result<(SnapshotMeta, Entries), SnapshotError> {
+    pub(crate) fn read(&self) -> Result<(AppliedState, Entries), SnapshotError> {
         let options = ScanOptions {
             generation: GENERATION,
             base_position: 0,
@@ -244,9 +297,10 @@ impl SnapshotFile {
     pub(crate) fn expect_meta(
         &self,
         expected: &SnapshotMeta,
-        found: &SnapshotMeta,
+        found: &AppliedState,
     ) -> Result<(), SnapshotError> {
-        if expected == found {
+        let found = found.to_meta();
+        if *expected == found {
             Ok(())
         } else {
             Err(self.damaged(format!("it holds {found}, offered as {expected}")))
@@ -261,7 +315,7 @@ impl SnapshotFile {
 /// What was read of a snapshot so far.
 #[derive(Default)]
 struct Contents {
-    meta: Option<SnapshotMeta>,
+    applied: Option<AppliedState>,
     entries: Entries,
     trailer: Option<proto::SnapshotTrailer>,
 }
@@ -271,20 +325,26 @@ impl Contents {
         let misplaced =
             |what| Err(CodecError::Invalid { what, cause: "in the wrong place".to_owned() });
         match kind {
-            KIND_HEADER if self.meta.is_none() => {
+            KIND_HEADER if self.applied.is_none() => {
                 let header: proto::SnapshotHeader = codec::decode("snapshot header", payload)?;
                 if header.format != FORMAT {
                     let cause = format!("format {}, this version reads {FORMAT}", header.format);
                     return Err(CodecError::Invalid { what: "snapshot header", cause });
                 }
-                self.meta = Some(snapshot_header_from_proto(&header)?);
+                let SnapshotMeta { last_log_id, last_membership } =
+                    snapshot_header_from_proto(&header)?;
+                self.applied = Some(AppliedState {
+                    last: last_log_id,
+                    membership: last_membership,
+                    epoch: LogIndex(header.epoch),
+                });
             }
-            KIND_CHUNK if self.meta.is_some() && self.trailer.is_none() => {
+            KIND_CHUNK if self.applied.is_some() && self.trailer.is_none() => {
                 let chunk: proto::SnapshotChunk = codec::decode("snapshot chunk", payload)?;
                 self.entries
                     .extend(chunk.entries.into_iter().map(|entry| (entry.key, entry.value)));
             }
-            KIND_TRAILER if self.meta.is_some() && self.trailer.is_none() => {
+            KIND_TRAILER if self.applied.is_some() && self.trailer.is_none() => {
                 self.trailer = Some(codec::decode("snapshot trailer", payload)?);
             }
             _ => return misplaced("snapshot frame"),
@@ -292,8 +352,8 @@ impl Contents {
         Ok(())
     }
 
-    fn finish(self) -> Result<(SnapshotMeta, Entries), CodecError> {
-        let meta = codec::required("snapshot header", self.meta)?;
+    fn finish(self) -> Result<(AppliedState, Entries), CodecError> {
+        let applied = codec::required("snapshot header", self.applied)?;
         let trailer = codec::required("snapshot trailer", self.trailer)?;
         let promised = Digest { sum: trailer.digest, entry_count: trailer.entry_count };
         if Digest::of(&self.entries) != promised {
@@ -301,14 +361,14 @@ impl Contents {
                 format!("{} entries, not the {} written", self.entries.len(), trailer.entry_count);
             return Err(CodecError::Invalid { what: "snapshot", cause });
         }
-        Ok((meta, self.entries))
+        Ok((applied, self.entries))
     }
 }
 
 /// Returns the size of the file.
-fn write_frames(file: &dyn File, meta: &SnapshotMeta, entries: &Entries) -> io::Result<u64> {
+fn write_frames(file: &dyn File, applied: &AppliedState, entries: &Entries) -> io::Result<u64> {
     let mut writer = FrameWriter { file, position: 0 };
-    writer.write(KIND_HEADER, &snapshot_header_to_proto(meta))?;
+    writer.write(KIND_HEADER, &snapshot_header_to_proto(&applied.to_meta(), applied.epoch))?;
     let mut chunk = proto::SnapshotChunk::default();
     let mut chunk_bytes = 0;
     for (key, value) in entries {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use thalweg_env::fs::{Fs, RealFs, SimFs};
-use thalweg_types::NodeId;
+use thalweg_types::{DirId, NodeId, Uuid};
 
 use crate::apply::Applier;
 use crate::kv::KvKind;
@@ -60,6 +60,7 @@ impl StoreBuilder<TypeConfig, LogStore, Applier<Pairs>, Guard> for Builder {
         };
         let mut options = QuorumOptions::new(path, fs, NodeId(0));
         options.kv = self.kv;
+        options.new_dir_id = DirId(Uuid::from_bytes([1; 16]));
         options.log_file_bytes_max = 2048;
         let Opened { log, applier, .. } = self
             .runtime

@@ -43,6 +43,6 @@ epoch! {
 }
 
 epoch! {
-    /// The active controller's term, as seen from outside the quorum.
+    /// A time of one active controller: the log index of its first entry. Higher for every later one.
     ControllerEpoch(i64)
 }

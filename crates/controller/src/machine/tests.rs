@@ -44,7 +44,7 @@ impl Stored {
 
     fn apply(&mut self, index: u64, records: &[Record]) {
         let facts: Vec<_> = records.iter().map(encode_record).collect();
-        let at = thalweg_raft::Position { index: LogIndex(index), term: 3 };
+        let at = thalweg_raft::Position { index: LogIndex(index), epoch: LogIndex(3) };
         for change in self.machine.apply(at, &facts) {
             match change {
                 KvChange::Put { key, value } => self.entries.insert(key, value),

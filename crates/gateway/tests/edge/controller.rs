@@ -212,7 +212,29 @@ impl proto::controller_server::Controller for MemoryController {
             leader_id: Some(LEADER_ID),
             controller_epoch: 1,
             applied_index: self.index(),
+            ..Default::default()
         }))
+    }
+
+    async fn add_voter(
+        &self,
+        _: Request<proto::AddVoterRequest>,
+    ) -> Result<Response<proto::AddVoterResponse>, Status> {
+        Err(Status::unimplemented("the quorum is not what is tested here"))
+    }
+
+    async fn remove_voter(
+        &self,
+        _: Request<proto::RemoveVoterRequest>,
+    ) -> Result<Response<proto::RemoveVoterResponse>, Status> {
+        Err(Status::unimplemented("the quorum is not what is tested here"))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        _: Request<proto::TransferLeadershipRequest>,
+    ) -> Result<Response<proto::TransferLeadershipResponse>, Status> {
+        Err(Status::unimplemented("the quorum is not what is tested here"))
     }
 
     type WatchMetadataStream =

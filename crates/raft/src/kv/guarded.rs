@@ -8,17 +8,35 @@ use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use prost::Message;
 use thalweg_proto::internal::raft::v1 as proto;
+use thalweg_types::LogIndex;
 
 use super::{KvError, MetaKv};
 use crate::codec;
 use crate::machine::KvChange;
-use crate::types::{LogId, StoredMembership};
+use crate::types::{LogId, SnapshotMeta, StoredMembership};
 
-/// How far the state was brought, and by which membership.
+/// How far the state was brought, by whom, and by which membership.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct AppliedState {
     pub(crate) last: Option<LogId>,
     pub(crate) membership: StoredMembership,
+    /// Index of the first entry of the leader that proposed `last`.
+    pub(crate) epoch: LogIndex,
+}
+
+impl AppliedState {
+    /// Takes in the entry at `log_id`, as far as it concerns everybody.
+    pub(crate) fn advance(&mut self, log_id: LogId) {
+        if self.last.is_none_or(|last| last.leader_id != log_id.leader_id) {
+            self.epoch = LogIndex(log_id.index);
+        }
+        self.last = Some(log_id);
+    }
+
+    /// In the library's words.
+    pub(crate) fn to_meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone() }
+    }
 }
 
 /// Order-free sum over a set of entries.
@@ -168,6 +186,7 @@ fn encode_mark(applied: &AppliedState, digest: Digest) -> Bytes {
         membership: Some(codec::stored_membership_to_proto(&applied.membership)),
         digest: digest.sum,
         entry_count: digest.entry_count,
+        epoch: applied.epoch.0,
     };
     Bytes::from(mark.encode_to_vec())
 }
@@ -179,6 +198,7 @@ fn decode_mark(mark: Bytes) -> Result<(AppliedState, Digest), KvError> {
         last: codec::optional_log_id_from_proto(mark.last.as_ref()),
         membership: codec::stored_membership_from_proto(mark.membership.as_ref())
             .map_err(damaged)?,
+        epoch: LogIndex(mark.epoch),
     };
     Ok((applied, Digest { sum: mark.digest, entry_count: mark.entry_count }))
 }

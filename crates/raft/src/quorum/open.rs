@@ -1,6 +1,7 @@
 //! Opens a member's directory and checks that what is in it belongs together, before the consensus library trusts it.
 //!
 //! ```text
+//! <dir>/quorum.meta   whose disk this is
 //! <dir>/log/          votes and entries: the truth
 //! <dir>/snapshots/    the newest snapshot: the truth up to its position
 //! <dir>/state/        materialised keys and values: rebuildable from the two above
@@ -13,10 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use thalweg_env::fs::{DirLock, create_dir_all};
+use thalweg_types::DirId;
 
 use super::{QuorumOptions, Threads};
 use crate::apply::Applier;
 use crate::error::StartError;
+use crate::identity::{self, Identity};
 use crate::kv::{self, AppliedState, Entries, GuardedKv, KvError, KvKind};
 use crate::log::{LogCounters, LogExtent, LogStore, OpenedLog};
 use crate::machine::StateMachine;
@@ -28,6 +31,9 @@ pub(crate) struct Opened<M> {
     pub(crate) log: LogStore,
     pub(crate) applier: Applier<M>,
     pub(crate) counters: Arc<LogCounters>,
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    /// Zero for the voter of a quorum of one that was made before disks had identities.
+    pub(crate) dir_id: DirId,
     pub(super) threads: Threads,
 }
 
@@ -40,22 +46,33 @@ pub(crate) fn open<M: StateMachine>(
     let snapshot_dir = options.dir.join("snapshots");
     create_dirs(options, &log_dir, &snapshot_dir)?;
     let lock = lock(options)?;
+    let identity = read_identity(options, &log_dir)?;
     let OpenedLog { store, thread, counters } =
         LogStore::open(options.fs.clone(), &log_dir, options.log_file_bytes_max, lock)?;
     let snapshots = SnapshotStore::open(options.fs.clone(), &snapshot_dir)?;
 
     let state_dir = options.dir.join("state");
     let (kv, applied) = load_state(options.kv, &state_dir, &mut machine)?;
-    let snapshot = snapshots.current().and_then(|(meta, _)| meta.last_log_id);
+    let snapshot = snapshots.current().and_then(|(applied, _)| applied.last);
     check_consistent(&options.dir, &store.extent(), applied.last, snapshot)?;
+    let extent = store.extent();
+    let is_new = extent.vote.is_none() && extent.last.is_none() && snapshot.is_none();
+    let dir_id = match identity {
+        Some(identity) => identity.dir_id,
+        None if is_new => give_identity(options)?,
+        None => DirId::ZERO,
+    };
 
     let (kv, kv_thread) =
         kv::start(kv).map_err(StartError::io("start the thread that writes", &state_dir))?;
-    let applier = Applier::new(machine, applied, kv.clone(), Arc::new(snapshots));
+    let snapshots = Arc::new(snapshots);
+    let applier = Applier::new(machine, applied, kv.clone(), Arc::clone(&snapshots));
     Ok(Opened {
         log: store,
         applier,
         counters,
+        snapshots,
+        dir_id,
         threads: Threads { kv, kv_thread, log_thread: thread },
     })
 }
@@ -115,6 +132,33 @@ fn load_state<M: StateMachine>(
 
 fn open_state(kind: KvKind, dir: &Path) -> Result<(GuardedKv, Entries), KvError> {
     GuardedKv::load(kv::open(kind, dir)?)
+}
+
+/// Whose disk this is. An identity is written after the log's first file, so that one without the other means a lost log.
+fn read_identity(options: &QuorumOptions, log: &Path) -> Result<Option<Identity>, StartError> {
+    let identity = identity::read(options.fs.as_ref(), &options.dir)?;
+    let Some(found) = identity else { return Ok(None) };
+    if found.node_id != options.voter_id()? {
+        return Err(StartError::NotAMember {
+            dir: options.dir.clone(),
+            node_id: options.node_id,
+            found: format!("it belongs to node {}", found.node_id),
+        });
+    }
+    if options.fs.list(log).map_err(StartError::io("list", log))?.is_empty() {
+        return Err(StartError::VoteLost { dir: options.dir.clone() });
+    }
+    Ok(identity)
+}
+
+/// Before the disk holds anything, and never afterwards.
+fn give_identity(options: &QuorumOptions) -> Result<DirId, StartError> {
+    let identity = Identity { node_id: options.voter_id()?, dir_id: options.new_dir_id };
+    if identity.dir_id.is_zero() {
+        return Err(StartError::NoIdentity);
+    }
+    identity::write(options.fs.as_ref(), &options.dir, identity)?;
+    Ok(identity.dir_id)
 }
 
 /// Refuses what cannot come from this member's own life.

@@ -53,11 +53,26 @@ pub(super) fn from_status(status: &Status) -> Error {
             let expected = codes::grpc_code(error.code);
             Error { status: (status.code() != expected).then_some(status.code()), ..error }
         }
+        None if was_never_sent(status) => {
+            Error::new(ErrorCode::NetworkException, status.message()).not_applied()
+        }
         None => {
             let (code, outcome) = codes::without_detail(status.code());
             Error { outcome, ..Error::new(code, status.message()) }
         }
     }
+}
+
+/// There was no connection, so nobody has seen the call.
+fn was_never_sent(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// `None` also for details of another system, or garbage: then the status stands for itself.

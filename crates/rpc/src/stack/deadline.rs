@@ -80,7 +80,7 @@ impl<S: CallService> Service<Request<Body>> for DeadlineBound<S> {
 }
 
 /// The caller's patience, by the gRPC protocol's notation: digits and one of H M S m u n.
-fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+pub(crate) fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     value.to_str().ok().and_then(parse_timeout).map(Some).ok_or_else(|| {
         Error::invalid_request(format!(
