@@ -6,17 +6,16 @@ use thalweg_metadata_core::{ConfigTarget, Endpoint, NodeRole};
 use thalweg_metadata_feed::codec;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_client;
-use thalweg_rpc::Error;
+use thalweg_rpc::{Error, LeaderChannel};
 use thalweg_types::{
     BrokerEpoch, ClusterId, DirId, ErrorCode, IncarnationId, LogIndex, NodeId, PartitionIndex,
     TopicId, Uuid,
 };
-use tonic::transport::Channel;
 
 /// Cheap to clone: clones share one connection.
 #[derive(Debug, Clone)]
 pub struct ControllerClient {
-    client: controller_client::ControllerClient<Channel>,
+    client: controller_client::ControllerClient<LeaderChannel>,
 }
 
 /// Who registers.
@@ -119,8 +118,9 @@ impl NewTopic {
 }
 
 impl ControllerClient {
-    pub fn new(channel: Channel) -> Self {
-        Self { client: controller_client::ControllerClient::new(channel) }
+    /// Over a channel to the only controller, or to whichever of several is the active one.
+    pub fn new(channel: impl Into<LeaderChannel>) -> Self {
+        Self { client: controller_client::ControllerClient::new(channel.into()) }
     }
 
     pub(crate) async fn register(&self, node: Registering) -> Result<Registered, Error> {

@@ -60,6 +60,11 @@ impl History {
         }
     }
 
+    /// Whether a watcher that has applied `applied` has more than this node.
+    pub(crate) fn is_behind(&self, applied: LogIndex) -> bool {
+        applied > self.last
+    }
+
     /// What follows the entry at `applied`.
     pub(crate) fn since(&self, applied: LogIndex) -> Behind {
         if applied == self.last {

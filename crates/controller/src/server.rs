@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use thalweg_env::Random;
-use thalweg_metadata_core::Policy;
+use thalweg_metadata_core::{Heartbeat, Policy};
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_server::Controller;
@@ -107,7 +107,11 @@ impl Controller for Server {
         request: Request<proto::RegisterNodeRequest>,
     ) -> Result<Response<proto::RegisterNodeResponse>, Status> {
         let request = translate::register_node(request.into_inner())?;
-        let decided = self.calls.decide(move |image| image.decide_register_node(&request)).await;
+        let decided = self.calls.decide_in_session(move |image, sessions, now| {
+            sessions.check_registration(image, &request, now)?;
+            image.decide_register_node(&request)
+        });
+        let decided = decided.await;
         let (index, registered) = decided.map_err(|error| self.status(error))?;
         tracing::info!(node_id = %registered.node_id, broker_epoch = %index, "node registered");
         Ok(Response::new(translate::registered(index, registered)))
@@ -120,7 +124,14 @@ impl Controller for Server {
         let request = request.into_inner();
         let (node_id, is_full) = (NodeId(request.node_id), request.disk_full);
         let heartbeat = translate::heartbeat(&request);
-        let decided = self.calls.decide(move |image| image.decide_heartbeat(&heartbeat)).await;
+        let decided = self.calls.decide_in_session(move |image, sessions, now| {
+            let others_applied = sessions.others_applied(image, heartbeat.node_id);
+            let heartbeat = Heartbeat { others_applied, ..heartbeat };
+            let decision = image.decide_heartbeat(&heartbeat)?;
+            sessions.heard(heartbeat.node_id, heartbeat.broker_epoch, heartbeat.applied, now);
+            Ok(decision)
+        });
+        let decided = decided.await;
         let (index, answer) = decided.map_err(|error| self.status(error))?;
         // Only of a broker that is who it says: the decision has checked its epoch.
         if is_full {
@@ -143,6 +154,10 @@ impl Controller for Server {
     ) -> Result<Response<watch::Watch>, Status> {
         let applied = request.into_inner().applied.unwrap_or_default();
         let from = LogIndex(applied.index);
+        if self.state.history.lock().is_behind(from) {
+            // Another controller may have it.
+            return Err(self.with_hint(watch::ahead(from)));
+        }
         Ok(Response::new(watch::start(self.state.clone(), from, self.stop.clone())))
     }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_env::Random;
 use thalweg_env::fs::Fs;
+use thalweg_env::{Clock, Random, SystemClock};
 use thalweg_metadata_core::{Image, Policy, StaticConfigs};
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1::controller_server::ControllerServer;
@@ -27,6 +27,9 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a shutdown waits for the decision under way.
 const LAST_DECISION_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// As long as Kafka's.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+
 /// Id of the only voter of a quorum of one, in the quorum's own id space.
 const SINGLE_VOTER: NodeId = NodeId(1);
 
@@ -43,6 +46,10 @@ pub struct ControllerOptions {
     pub random: Arc<dyn Random>,
     /// Defaults of topics and brokers, from the settings.
     pub configs: StaticConfigs,
+    /// How long a node may be silent before it is fenced.
+    pub session_timeout: Duration,
+    /// For sessions.
+    pub clock: Arc<dyn Clock>,
     /// The voters that a new quorum begins with, this one among them, and where others are found later. Empty: a quorum of one, which
     /// nobody else can reach.
     pub voters: Vec<Voter>,
@@ -53,7 +60,14 @@ impl ControllerOptions {
     pub fn new(dir: impl Into<PathBuf>, fs: Arc<dyn Fs>, random: Arc<dyn Random>) -> Self {
         let mut quorum = QuorumOptions::new(dir, fs, SINGLE_VOTER);
         quorum.new_dir_id = DirId(Uuid::from_random_bits(random.next_u128()));
-        Self { quorum, random, configs: StaticConfigs::default(), voters: Vec::new() }
+        Self {
+            quorum,
+            random,
+            configs: StaticConfigs::default(),
+            session_timeout: SESSION_TIMEOUT,
+            clock: Arc::new(SystemClock::new()),
+            voters: Vec::new(),
+        }
     }
 
     /// One of several voters, reached by the others at `endpoint`.
@@ -101,6 +115,8 @@ impl Controller {
             state.clone(),
             Arc::clone(&options.random),
             Arc::clone(&policy),
+            options.clock,
+            u64::try_from(options.session_timeout.as_millis()).unwrap_or(u64::MAX),
         );
         let (stopping, stop) = watch::channel(false);
         let task = tokio::spawn(active.run(stop.clone()));

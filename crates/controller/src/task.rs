@@ -5,12 +5,13 @@
 //! at any time: what they asked for is carried through or not at all, and never leaves the next decision on an old image.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use thalweg_env::Random;
-use thalweg_metadata_core::{Decision, Error as Refusal, Image, Policy, Record};
+use thalweg_env::{Clock, Random};
+use thalweg_metadata_core::{Decision, Error as Refusal, Image, Policy, Record, Sessions};
 use thalweg_metadata_feed::encode_record;
 use thalweg_raft::{Leadership, ProposeError, Quorum};
-use thalweg_types::{ClusterId, LogIndex, Uuid};
+use thalweg_types::{ClusterId, LogIndex, Moment, Uuid};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::CallError;
@@ -19,12 +20,22 @@ use crate::machine::State;
 /// Calls that wait for the task. Each waits for one flush, so this is a fraction of a second's work.
 const CALLS_WAITING_MAX: usize = 256;
 
+/// How soon a leader that could not take up work tries again, if no call makes it try before.
+const TAKE_UP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Hands calls to the task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Calls(mpsc::Sender<Call>);
 
 /// A decision to make on the given image, or the reason why none can be made.
-type Call = Box<dyn FnOnce(Result<&Image, CallError>) -> Decided + Send>;
+type Call = Box<dyn FnOnce(Result<At<'_>, CallError>) -> Decided + Send>;
+
+/// What decisions are made on.
+struct At<'a> {
+    image: &'a Image,
+    sessions: &'a mut Sessions,
+    now: Moment,
+}
 
 /// A decision made: what to commit, and whom to tell the outcome.
 struct Decided {
@@ -33,6 +44,14 @@ struct Decided {
 }
 
 type Answer = Box<dyn FnOnce(Result<LogIndex, CallError>) + Send>;
+
+/// What the task wakes up for.
+enum Event {
+    Called(Call),
+    Led,
+    /// A session may have ended.
+    Due,
+}
 
 /// The task's own state.
 pub(crate) struct Active {
@@ -44,6 +63,10 @@ pub(crate) struct Active {
     /// The epoch in which this node has taken up work: it knows everything committed before, and decided first what a new controller
     /// decides.
     active_epoch: Option<LogIndex>,
+    /// Who is alive, as this node has heard it since it took up work.
+    sessions: Sessions,
+    session_timeout_ms: u64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Calls {
@@ -53,11 +76,23 @@ impl Calls {
         R: Send + 'static,
         F: FnOnce(&Image) -> Result<Decision<R>, Refusal> + Send + 'static,
     {
+        self.decide_in_session(|image, _, _| decide(image)).await
+    }
+
+    /// The same, for what depends on who is alive or says so.
+    pub(crate) async fn decide_in_session<R, F>(
+        &self,
+        decide: F,
+    ) -> Result<(LogIndex, R), CallError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Image, &mut Sessions, Moment) -> Result<Decision<R>, Refusal> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
-        let call: Call = Box::new(move |image| {
+        let call: Call = Box::new(move |at| {
             // A caller that went away does not want to know.
             let tell = |outcome| drop(sender.send(outcome));
-            match image.and_then(|image| Ok(decide(image)?)) {
+            match at.and_then(|At { image, sessions, now }| Ok(decide(image, sessions, now)?)) {
                 Ok(Decision { records, response }) => Decided {
                     records,
                     answer: Box::new(move |outcome| tell(outcome.map(|index| (index, response)))),
@@ -79,28 +114,54 @@ impl Active {
         state: State,
         random: Arc<dyn Random>,
         policy: Arc<Policy>,
+        clock: Arc<dyn Clock>,
+        session_timeout_ms: u64,
     ) -> (Calls, Self) {
         let (sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-        let active = Self { quorum, state, random, policy, calls, active_epoch: None };
+        let sessions = Sessions::take_over(&Image::default(), session_timeout_ms, Moment(0));
+        let active = Self {
+            quorum,
+            state,
+            random,
+            policy,
+            calls,
+            active_epoch: None,
+            sessions,
+            session_timeout_ms,
+            clock,
+        };
         (Calls(sender), active)
     }
 
     /// Until `stop` says so or every [`Calls`] is gone. The decision under way is finished first.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut leadership = self.quorum.leadership();
+        let mut passed_over = 0;
         loop {
-            let call = tokio::select! {
+            let next = self.until_next_session_ends();
+            let overdue = next.is_some_and(|next| next.is_zero());
+            passed_over = if overdue { passed_over + 1 } else { 0 };
+            if passed_over > CALLS_WAITING_MAX {
+                // Whatever waited when the session ended has been looked at.
+                passed_over = 0;
+                self.fence_silent().await;
+                continue;
+            }
+            // Calls before sessions: a heartbeat that waits here is a sign of life.
+            let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                Ok(()) = leadership.changed() => None,
+                Ok(()) = leadership.changed() => Event::Led,
                 call = self.calls.recv() => match call {
-                    Some(call) => Some(call),
+                    Some(call) => Event::Called(call),
                     None => break,
                 },
+                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => Event::Due,
             };
-            match call {
-                Some(call) => self.serve(call).await,
-                None => self.welcome_lead().await,
+            match event {
+                Event::Called(call) => self.serve(call).await,
+                Event::Led => self.welcome_lead().await,
+                Event::Due => self.fence_silent().await,
             }
         }
         self.calls.close();
@@ -146,11 +207,59 @@ impl Active {
         }
         tracing::info!(%epoch, cluster_id = %decision.response, "this node is the active controller");
         self.active_epoch = Some(epoch);
+        // Nobody has been heard of yet: everybody has a whole timeout.
+        let image = self.state.feed.image();
+        self.sessions = Sessions::take_over(&image, self.session_timeout_ms, self.now());
         Ok(())
     }
 
+    fn now(&self) -> Moment {
+        Moment(self.clock.monotonic_ns() / 1_000_000)
+    }
+
+    /// `None`: there is none, or this is not the active controller.
+    fn until_next_session_ends(&self) -> Option<Duration> {
+        if !matches!(*self.quorum.leadership().borrow(), Leadership::Leading { .. }) {
+            return None;
+        }
+        if self.active_epoch.is_none() {
+            // It leads but could not take up work, or has lost sight of a decision.
+            return Some(TAKE_UP_INTERVAL);
+        }
+        let due = self.sessions.next_deadline()?;
+        Some(Duration::from_millis(due.ms_since(self.now())))
+    }
+
+    /// Fences the brokers that have been silent for too long (R11).
+    async fn fence_silent(&mut self) {
+        if self.take_up_work().await.is_err() {
+            // Whoever is active keeps sessions of its own.
+            self.active_epoch = None;
+            return;
+        }
+        let expired = self.sessions.take_expired(&self.state.feed.image(), self.now());
+        for node_id in expired {
+            let fenced = match self.state.feed.image().decide_fence(node_id) {
+                Ok(decision) => self.commit(&decision.records).await,
+                Err(refusal) => Err(refusal.into()),
+            };
+            match fenced {
+                Ok(_) => tracing::warn!(%node_id, "node fenced: it was not heard of in time"),
+                Err(error) => {
+                    tracing::warn!(%node_id, %error, "a silent node was not fenced yet");
+                    // With new sessions, it is tried again after another timeout.
+                    self.active_epoch = None;
+                    return;
+                }
+            }
+        }
+    }
+
     async fn carry_out(&mut self, call: Call) {
-        let Decided { records, answer } = call(Ok(&self.state.feed.image()));
+        let now = self.now();
+        let image = self.state.feed.image();
+        let at = At { image: &image, sessions: &mut self.sessions, now };
+        let Decided { records, answer } = call(Ok(at));
         let outcome = self.commit(&records).await;
         if let Err(CallError::Uncommitted(ProposeError::OutcomeUnknown { .. })) = &outcome {
             // Whatever became of it must be in the image before the next decision.

@@ -6,10 +6,9 @@ use std::time::Duration;
 use thalweg_env::Clock;
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1 as controller;
-use thalweg_rpc::{Deadline, Error, MESSAGE_BYTES_MAX};
+use thalweg_rpc::{Deadline, Error, LeaderChannel, MESSAGE_BYTES_MAX};
 use thalweg_types::{ErrorCode, LogIndex, TopicName};
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use crate::metrics::Metrics;
 use crate::partitioner::Rotation;
@@ -24,8 +23,8 @@ pub struct Parts<B> {
     pub broker: Arc<B>,
     /// The metadata this node follows.
     pub feed: Feed,
-    /// To the controller's internal service.
-    pub controller: Channel,
+    /// To the internal service of the active controller.
+    pub controller: LeaderChannel,
     /// Gives a time to records that come without one.
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -34,7 +33,7 @@ pub struct Parts<B> {
 pub(crate) struct Shared<B> {
     pub(crate) broker: Arc<B>,
     pub(crate) feed: Feed,
-    pub(crate) controller: ControllerClient<Channel>,
+    pub(crate) controller: ControllerClient<LeaderChannel>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     /// Partitions for records without a key.

@@ -13,10 +13,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thalweg_metadata_core::{Image, Position, Record};
+use thalweg_rpc::LeaderChannel;
 use thalweg_types::{LogIndex, TopicId};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 
 pub use subscription::{Change, Subscription};
 
@@ -95,10 +95,10 @@ impl Default for FeedOptions {
 // ---------------------------------------------------------------------------------------------------------------------------------
 
 impl Feed {
-    /// Follows the controller behind `channel`, from now until the last clone is dropped. Must be called within a tokio runtime.
-    pub fn start(channel: Channel, options: FeedOptions) -> Self {
+    /// Follows the controllers behind `channel`, from now until the last clone is dropped. Must be called within a tokio runtime.
+    pub fn start(channel: impl Into<LeaderChannel>, options: FeedOptions) -> Self {
         let (feed, publisher) = Self::manual(Image::default());
-        let task = tokio::spawn(follow::run(channel, options, publisher));
+        let task = tokio::spawn(follow::run(channel.into(), options, publisher));
         Self { _task: Some(Arc::new(Task(task))), ..feed }
     }
 

@@ -10,7 +10,9 @@
 //! image up to date. The rules of what facts mean are the metadata core's; nothing is decided here.
 
 pub mod codec;
+mod controllers;
 mod feed;
 
 pub use codec::{DecodeError, decode_record, encode_record};
+pub use controllers::controllers;
 pub use feed::{Change, Feed, FeedOptions, FeedStopped, Publisher, Subscription};

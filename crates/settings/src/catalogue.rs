@@ -119,6 +119,8 @@ impl fmt::Display for Relation {
 
 /// Between values that are each in their own range.
 pub const RELATIONS: &[Relation] = &[
+    // One lost heartbeat is not the end of a session.
+    Relation::new("broker.heartbeat_interval_ms", 2, "broker.session_timeout_ms"),
     // One file being written, one being flushed, one being emptied, one being prepared.
     Relation::new("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
     // A batch and its frame fit into one journal file.
@@ -184,6 +186,14 @@ pub const KEYS: &[Key] = &[
         "How often the broker shows the controller that it is alive.",
     )
     .sets("broker.heartbeat.interval.ms"),
+    Key::integer(
+        "broker.session_timeout_ms",
+        9 * SECOND_MS,
+        1000,
+        HOUR_MS,
+        "How long the controller waits for a sign of life of a broker before it gives what the broker leads to others.",
+    )
+    .sets("broker.session.timeout.ms"),
     Key::new(
         "broker.durability",
         Kind::Choice(&["fsync", "replicated"]),

@@ -52,6 +52,7 @@ pub struct Controller {
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     pub heartbeat_interval_ms: u64,
+    pub session_timeout_ms: u64,
     #[serde(deserialize_with = "from_text")]
     pub durability: Durability,
     pub num_partitions: i32,

@@ -73,7 +73,7 @@ async fn follow(
                 sent = send_entries(&entries, sender).await?.unwrap_or(sent);
             }
             Behind::TooFar => sent = send_snapshot(&state.feed.image(), sender).await?,
-            Behind::Ahead => return Err(Some(ahead(sent))),
+            Behind::Ahead => return Err(Some(ahead(sent).into())),
         }
         let seen = sent;
         let newer = changed.wait_for(|applied| *applied > seen);
@@ -84,9 +84,9 @@ async fn follow(
     }
 }
 
-fn ahead(sent: LogIndex) -> Status {
+pub(super) fn ahead(sent: LogIndex) -> RpcError {
     let message = format!("this controller has not applied log index {sent} yet");
-    RpcError::new(ErrorCode::NotController, message).not_applied().into()
+    RpcError::new(ErrorCode::NotController, message).not_applied()
 }
 
 async fn send_snapshot(

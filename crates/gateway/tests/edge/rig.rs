@@ -60,7 +60,7 @@ impl Rig {
         let parts = Parts {
             broker: Arc::clone(&broker),
             feed,
-            controller: channel_in_memory(connector),
+            controller: channel_in_memory(connector).into(),
             clock: Arc::new(SimClock::new(Timestamp(NOW_MS))),
             metrics: Arc::new(Metrics::register(&registry)),
         };

@@ -4,9 +4,9 @@ use thalweg_metadata_core::{Image, Position, Record};
 use thalweg_proto::internal::controller::v1::controller_client::ControllerClient;
 use thalweg_proto::internal::controller::v1::watch_metadata_response::Event;
 use thalweg_proto::internal::controller::v1::{Entry, SnapshotPiece, WatchMetadataRequest};
+use thalweg_rpc::LeaderChannel;
 use thalweg_types::LogIndex;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::{FeedOptions, Publisher};
 use crate::codec::{DecodeError, position_from_proto, position_to_proto, record_from_proto};
@@ -32,7 +32,7 @@ enum Ended {
 }
 
 /// Runs until it is aborted.
-pub(super) async fn run(channel: Channel, options: FeedOptions, publisher: Publisher) {
+pub(super) async fn run(channel: LeaderChannel, options: FeedOptions, publisher: Publisher) {
     let client = ControllerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut wait = options.retry_first;
     loop {
@@ -48,7 +48,7 @@ pub(super) async fn run(channel: Channel, options: FeedOptions, publisher: Publi
     }
 }
 
-async fn follow(mut client: ControllerClient<Channel>, publisher: &Publisher) -> Ended {
+async fn follow(mut client: ControllerClient<LeaderChannel>, publisher: &Publisher) -> Ended {
     match follow_stream(&mut client, publisher).await {
         Ok(()) => Ended::Closed,
         Err(ended) => ended,
@@ -56,7 +56,7 @@ async fn follow(mut client: ControllerClient<Channel>, publisher: &Publisher) ->
 }
 
 async fn follow_stream(
-    client: &mut ControllerClient<Channel>,
+    client: &mut ControllerClient<LeaderChannel>,
     publisher: &Publisher,
 ) -> Result<(), Ended> {
     let applied = publisher.image().position();

@@ -114,6 +114,9 @@ impl Services {
             Arc::clone(&machine.random),
         );
         controller_options.configs = configs.clone();
+        controller_options.clock = Arc::clone(&machine.clock);
+        controller_options.session_timeout =
+            Duration::from_millis(settings.broker.session_timeout_ms);
         controller_options.quorum.snapshot_after_entries =
             settings.controller.snapshot_after_entries;
         let controller = Controller::start(controller_options).await?;
@@ -333,7 +336,7 @@ async fn serve_grpc(
     let parts = gateway::Parts {
         broker: Arc::new(LocalBroker::new(Arc::clone(broker))),
         feed,
-        controller,
+        controller: controller.into(),
         clock: Arc::clone(&machine.clock),
         metrics: Arc::new(gateway::Metrics::register(&machine.registry)),
     };
