@@ -306,7 +306,7 @@ async fn requests_that_cannot_be_read_are_refused() {
     };
     let request = proto::CreateTopicsRequest { topics: vec![topic], validate_only: false };
     let refused = Error::from(life.client.create_topics(request).await.unwrap_err());
-    assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    assert_eq!(refused.code, ErrorCode::InvalidReplicaAssignment);
     let quorum = life.client.describe_quorum(proto::DescribeQuorumRequest {}).await.unwrap();
     assert_eq!(quorum.into_inner().leader_id, Some(1));
     life.stop().await;
