@@ -386,6 +386,31 @@ impl Segment {
         Some(TimeIndexEntry::from_bytes(bytes))
     }
 
+    /// Where the last batch of the file ends, by its offsets: found from the last entry of the index, if that is right, without reading
+    /// either file whole.
+    pub(crate) fn last_batch_end(&self) -> Result<Offset, ReadError> {
+        let is_right = |entry| self.is_right(entry, Patience::Wait).map_err(Miss::into_error);
+        let start = match self.last_index_entry() {
+            Some(entry) if is_right(entry)? => u64::from(entry.position),
+            _ => 0,
+        };
+        let mut end = self.base_offset;
+        self.walk_from(start, |located| {
+            end = located.header.next_offset();
+            false
+        })?;
+        Ok(end)
+    }
+
+    fn last_index_entry(&self) -> Option<IndexEntry> {
+        let file = self.fs.open(&self.path("index"), OpenMode::Read).ok()?;
+        let size = IndexEntry::SIZE_BYTES as u64;
+        let count = file.len().ok()? / size;
+        let mut bytes = [0; IndexEntry::SIZE_BYTES];
+        file.read_exact_at(&mut bytes, count.checked_sub(1)? * size).ok()?;
+        Some(IndexEntry::from_bytes(bytes))
+    }
+
     fn read_small(&self, extension: &str) -> Option<Vec<u8>> {
         // Kafka's own limit on index files is 31 bits.
         thalweg_env::fs::read_whole(&*self.fs, &self.path(extension), i32::MAX as u64).ok()?

@@ -57,8 +57,14 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
     let position_min = checkpoints.values().map(|log| log.covered_position).max().unwrap_or(0);
 
     let shared = Arc::new(shared(&options));
-    let mut replay =
-        Replay { shared, checkpoints, was_clean, logs: BTreeMap::new(), suspects: Vec::new() };
+    let mut replay = Replay {
+        shared,
+        checkpoints,
+        was_clean,
+        logs: BTreeMap::new(),
+        missing: BTreeMap::new(),
+        suspects: Vec::new(),
+    };
     let trash = replay.open_folders().map_err(at("list"))?;
 
     let journal_dir = path.join(layout::JOURNAL_DIR);
@@ -67,6 +73,7 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         replay.apply(entry);
         Ok(())
     })?;
+    replay.judge_missing();
     let limits = JournalLimits {
         file_bytes: options.journal_file_bytes,
         bytes_max: options.journal_bytes_max,
@@ -176,6 +183,8 @@ struct Replay {
     checkpoints: HashMap<TopicIdPartition, LogCheckpoint>,
     was_clean: bool,
     logs: BTreeMap<TopicIdPartition, Log>,
+    /// First segments that are not there, and of which the journal has not yet told that they need not be.
+    missing: BTreeMap<TopicIdPartition, folder::Missing>,
     suspects: Vec<Suspect>,
 }
 
@@ -202,8 +211,9 @@ impl Replay {
     fn open_folder(&mut self, name: TopicPartition, path: PathBuf) -> io::Result<()> {
         let opened = folder::open(&self.shared, &self.checkpoints, &name, &path, self.was_clean);
         match opened {
-            Ok(log) => match self.logs.get(&log.id()) {
+            Ok(folder::Opened { log, missing }) => match self.logs.get(&log.id()) {
                 None => {
+                    self.missing.extend(missing.map(|missing| (log.id(), missing)));
                     self.logs.insert(log.id(), log);
                 }
                 Some(other) => {
@@ -232,10 +242,27 @@ impl Replay {
         if found.position < log.covered_position() {
             return;
         }
+        if let EntryKind::LogStart { to } = found.entry.kind
+            && self.missing.get(&id).is_some_and(|missing| missing.first <= to)
+        {
+            self.missing.remove(&id);
+        }
         if let Err(reason) = replay_entry(log, found, self.shared.clock.now())
             && let Some(log) = self.logs.remove(&id)
         {
             log.forget();
+            self.set_aside(log.topic_partition().clone(), Some(id), reason);
+        }
+    }
+
+    /// Sets aside the logs whose first segments nobody gave up.
+    fn judge_missing(&mut self) {
+        for (id, folder::Missing { log_start, first }) in std::mem::take(&mut self.missing) {
+            let Some(log) = self.logs.remove(&id) else { continue };
+            log.forget();
+            let reason = format!(
+                "the log begins at {log_start}, but the first segment is {first}: the one before it is missing"
+            );
             self.set_aside(log.topic_partition().clone(), Some(id), reason);
         }
     }

@@ -50,6 +50,20 @@ impl FolderError {
     }
 }
 
+/// A log as its folder and the checkpoint show it.
+pub(super) struct Opened {
+    pub(super) log: Log,
+    pub(super) missing: Option<Missing>,
+}
+
+/// The log begins, by the checkpoint, before the first of its segments. That is right only if the journal tells that it was moved behind
+/// the gap since: else what was there is lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missing {
+    pub(super) log_start: Offset,
+    pub(super) first: Offset,
+}
+
 /// Opens a folder.
 pub(super) fn open(
     shared: &Arc<Shared>,
@@ -57,7 +71,7 @@ pub(super) fn open(
     name: &TopicPartition,
     path: &Path,
     was_clean: bool,
-) -> Result<Log, FolderError> {
+) -> Result<Opened, FolderError> {
     let names = list_files(shared, path)?;
     let bases = offsets_of(&names, "log");
     let (id, created_position) = read_id(shared, name, path)?;
@@ -79,7 +93,10 @@ pub(super) fn open(
         opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
     }
     opening.require_checkpointed(checkpoint)?;
-    Ok(opening.finish(name.clone(), checkpoint, created_position, (snapshots, sound_snapshot)))
+    let missing = opening.missing_first(checkpoint);
+    let snapshots = (snapshots, sound_snapshot);
+    let log = opening.finish(name.clone(), checkpoint, created_position, snapshots);
+    Ok(Opened { log, missing })
 }
 
 /// The folder's file names; leftovers of deletions and replacements are removed.
@@ -171,7 +188,9 @@ impl Opening<'_> {
                 }
                 continue;
             }
+            self.require_next(&segment, next_offset)?;
             let facts = self.closed_facts(&segment, next_offset)?;
+            segment.close();
             self.found.facts.push(facts);
         }
         if scan.is_empty() {
@@ -189,6 +208,26 @@ impl Opening<'_> {
         let segment = Arc::new(segment);
         self.segments.insert(base_offset, Arc::clone(&segment));
         Ok(segment)
+    }
+
+    /// Whether the next segment is the next one: if this one ends, whole, before it, there was another between them, or more of this one.
+    fn require_next(&self, segment: &Segment, next_offset: Offset) -> Result<(), FolderError> {
+        let end = match segment.last_batch_end() {
+            Ok(end) => end,
+            // For those who read it: what is around the damage is served.
+            Err(ReadError::Corrupt { .. } | ReadError::OutOfRange { .. }) => return Ok(()),
+            Err(ReadError::Io { source, .. }) => {
+                return Err(io::Error::new(source.kind(), source).into());
+            }
+        };
+        if end < next_offset {
+            let base_offset = segment.base_offset;
+            let reason = format!(
+                "segment {base_offset} ends at {end} and the next one is {next_offset}: what was between them is missing"
+            );
+            return Err(FolderError::damaged(self.id, reason));
+        }
+        Ok(())
     }
 
     /// A closed segment was synced before the next one was begun, so its size and the end of its time index say enough.
@@ -331,6 +370,12 @@ impl Opening<'_> {
             return Err(FolderError::damaged(self.id, reason));
         }
         Ok(())
+    }
+
+    fn missing_first(&self, checkpoint: Option<&LogCheckpoint>) -> Option<Missing> {
+        let log_start = checkpoint?.log_start;
+        let first = self.found.facts.first()?.base_offset;
+        (log_start < first).then_some(Missing { log_start, first })
     }
 
     /// Producer states at the checkpoint's log end: from its snapshot, else from an older one and the batches since. Returns the

@@ -33,12 +33,16 @@ fn config() -> LogConfig {
 
 /// A dir with closed and active segments, snapshots, epochs, and frames in the journal that segments lack.
 fn written(end: End) -> (Bench, Vec<Contents>) {
+    written_with(end, config())
+}
+
+fn written_with(end: End, config: LogConfig) -> (Bench, Vec<Contents>) {
     let mut bench = Bench::new(1);
     bench.options.journal_file_bytes = 8 << 10;
     let dir = bench.open();
     let logs = [new_log(&dir, 0), new_log(&dir, 1)];
     for log in &logs {
-        log.configure(config());
+        log.configure(config.clone());
     }
     let mut sequence = 0;
     let mut produce = |count: u8| {
@@ -271,5 +275,37 @@ fn a_flipped_bit_anywhere_is_noticed_before_anything_wrong_is_served() {
 fn a_file_cut_anywhere_is_noticed_before_anything_is_missing() {
     for end in [End::Kill, End::Clean] {
         damage_every_byte(end, |bytes, at| bytes.truncate(at), "cut at");
+    }
+}
+
+/// Removes each segment of the first log in turn, with its indexes or without them.
+fn lose_each_segment(end: End) -> BTreeMap<PathBuf, Taken> {
+    let (bench, expected) = written_with(end, LogConfig { segment_bytes: 800, ..config() });
+    let mut paths = Vec::new();
+    files(&bench.fs, Path::new("/data"), &mut paths);
+    let is_segment = |path: &&PathBuf| {
+        path.starts_with("/data/orders-0") && path.extension().is_some_and(|ending| ending == "log")
+    };
+    let mut found = BTreeMap::new();
+    for path in paths.iter().filter(is_segment) {
+        for extensions in [&["log"][..], &["log", "index", "timeindex"]] {
+            let fs = copy(&bench.fs, &paths);
+            for extension in extensions {
+                fs.remove_file(&path.with_extension(extension)).unwrap();
+            }
+            let what = format!("{} lost after {end:?}", path.display());
+            let taken = start_on(&bench, fs, &expected, false, &what);
+            found.insert(path.clone(), taken);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_missing_segment_sets_the_log_aside_wherever_it_was() {
+    for end in [End::Kill, End::Clean] {
+        let found = lose_each_segment(end);
+        assert!(found.len() >= 3, "{found:?}");
+        assert!(found.values().all(|taken| *taken == Taken::SetAside), "{end:?}: {found:?}");
     }
 }
