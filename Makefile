@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fix fuzz bench doc
+.PHONY: help build run test check fix fuzz bench doc soak
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -36,3 +36,6 @@ bench: ## Measure a fresh system beside Apache Kafka: rates, latency, CPU, memor
 
 doc: ## Build the API documentation.
 	cargo doc --workspace --no-deps
+
+soak: ## Run the simulated cluster on new seeds for SECONDS (default 600).
+	cargo run --release -p thalweg-sim -- run --from $$(date +%s)000 --seconds $(or $(SECONDS),600)

@@ -49,12 +49,18 @@ catalogue! {
     M6 "A follower cuts its log to its high watermark before it follows.",
     M7 "A follower cuts to the leader's end of an epoch without regard to its own.",
     M8 "What is appended counts as durable before it is flushed.",
+    M9 "A flush that failed is tried again, and its success believed.",
     M10 "The high watermark moves with fewer in-sync replicas than the minimum.",
     M11 "Eligible replicas survive a change of the minimum.",
     M12 "A replica stays eligible after an unclean restart.",
+    M18 "Recovery cuts at the first damage, even below what was flushed.",
+    M19 "A producer snapshot is taken as it is, without the log after it.",
     M23 "An election does not raise the leader epoch.",
+    M24 "The removal of the clean-shutdown marker is not flushed.",
+    M25 "An empty disk keeps the identity of the one it replaces.",
     M26 "A follower cuts below its high watermark when its leader says so.",
     M28 "The high watermark counts as the true one before it reached the start of the leader's epoch.",
+    M29 "A topic that a snapshot does not mention is deleted.",
     M30 "A replica with damaged data stays eligible and leads.",
 }
 

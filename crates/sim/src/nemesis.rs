@@ -1,0 +1,407 @@
+//! Faults at random, and the operator who works on regardless.
+//!
+//! What must be survived has limits, and the nemesis keeps them: what destroys data (damage, an empty disk, loss of power where nothing is
+//! flushed) hits a replica only while another one that may be elected has everything. Everything else comes as it likes.
+
+use std::collections::BTreeSet;
+
+use thalweg_metadata_core::Reassign;
+use thalweg_types::{Durability, NodeId, Offset, PartitionIndex, TopicId, TopicIdPartition, Uuid};
+
+use crate::env::Event;
+use crate::message::{Admin, CONTROLLERS, FIRST_CONTROLLER, Host};
+use crate::network::{MS, SECOND};
+use crate::rng::Rng;
+use crate::sim::Sim;
+
+pub(crate) struct Nemesis {
+    pub(crate) rng: Rng,
+    /// Hosts whose data was destroyed and has not been restored yet.
+    damaged: BTreeSet<Host>,
+    /// No destruction before this: the operator changed what it depends on.
+    careful_until: u64,
+    /// One broker at most has a full disk or fails to flush.
+    deleted: u32,
+}
+
+impl Nemesis {
+    pub(crate) fn new(seed: u64) -> Self {
+        let rng = Rng::new(seed, "nemesis");
+        Self { rng, damaged: BTreeSet::new(), careful_until: 0, deleted: 0 }
+    }
+
+    pub(crate) fn is_damaged(&self, host: Host) -> bool {
+        self.damaged.contains(&host)
+    }
+
+    pub(crate) fn damage(&mut self, host: Host) {
+        self.damaged.insert(host);
+    }
+
+    /// How fast a broker's clock runs, in thousandths.
+    pub(crate) fn clock_rate(&mut self) -> u64 {
+        if self.rng.chance(200) { self.rng.between(970, 1_030) } else { 1_000 }
+    }
+
+    /// The end of a run begins with a restart of everything.
+    pub(crate) fn wants_full_restart(&mut self) -> bool {
+        self.rng.chance(250)
+    }
+}
+
+impl Sim {
+    /// One fault, or one wish of the operator, and the time of the next.
+    pub(crate) fn disturb(&mut self) {
+        if self.is_healed {
+            return;
+        }
+        if !self.create_topics() || self.plan.script.is_some() {
+            self.env.after(500 * MS, Event::Nemesis);
+            return;
+        }
+        self.forget_restored();
+        let count = if self.plan.kinds.storms { self.nemesis.rng.between(1, 3) } else { 1 };
+        for _ in 0..count {
+            self.one_fault();
+        }
+        let pause = self.nemesis.rng.between(50 * MS, self.plan.pause);
+        self.env.after(pause, Event::Nemesis);
+    }
+
+    fn one_fault(&mut self) {
+        let kinds = self.plan.kinds;
+        let host = self.nemesis.rng.index(self.brokers.len());
+        match self.nemesis.rng.below(30) {
+            0..=4 => self.kill(host),
+            5..=6 => self.stop_cleanly(host),
+            7..=9 if kinds.power => self.cut_power(&[host]),
+            10 if kinds.power => self.cut_power_of_many(),
+            11..=12 if kinds.pauses => self.pause(host),
+            13..=17 if kinds.network => self.disturb_network(),
+            18 => self.disturb_disk(host),
+            19..=20 if kinds.damage => self.destroy(host),
+            21..=23 if kinds.controllers => self.disturb_controllers(),
+            24..=28 if kinds.administration => self.operate(),
+            _ => {}
+        }
+    }
+
+    // ---- Processes and machines ----
+
+    fn kill(&mut self, host: Host) {
+        if !self.may_end(&[host]) {
+            return;
+        }
+        self.env.fault(|| format!("kill -9 of broker {host}"));
+        self.brokers[host].crash(&mut self.env);
+        self.start_later(host);
+    }
+
+    pub(crate) fn start_later(&mut self, broker: Host) {
+        let quick = self.nemesis.rng.chance(500);
+        let delay = self.nemesis.rng.between(20 * MS, if quick { 400 * MS } else { 8 * SECOND });
+        self.env.after(delay, Event::StartBroker { broker });
+    }
+
+    fn stop_cleanly(&mut self, host: Host) {
+        self.env.fault(|| format!("controlled shutdown of broker {host}"));
+        self.brokers[host].shut_down();
+    }
+
+    /// A partition whose replicas lose data when their processes end without proof.
+    fn is_lossy(&self, id: TopicIdPartition) -> bool {
+        let state = self.quorum.image.partition_by_id(id);
+        state.is_some_and(|state| {
+            state.durability == Durability::Replicated || !state.unproven.is_empty()
+        })
+    }
+
+    pub(crate) fn has_lossy(&self) -> bool {
+        self.partitions().into_iter().any(|id| self.is_lossy(id))
+    }
+
+    /// Whether these processes may end without proof; notes that their data is not to be counted on.
+    fn may_end(&mut self, hosts: &[Host]) -> bool {
+        let lossy: Vec<_> = self.partitions().into_iter().filter(|id| self.is_lossy(*id)).collect();
+        let may = lossy.iter().all(|id| self.may_destroy(*id, hosts));
+        if may && !lossy.is_empty() {
+            self.nemesis.damaged.extend(hosts);
+        }
+        may
+    }
+
+    pub(crate) fn cut_power(&mut self, hosts: &[Host]) {
+        if !self.may_end(hosts) {
+            return;
+        }
+        for host in hosts {
+            self.env.fault(|| format!("power loss of broker {host}"));
+            self.brokers[*host].lose_power(&mut self.env);
+            self.start_later(*host);
+        }
+    }
+
+    fn cut_power_of_many(&mut self) {
+        let all = self.nemesis.rng.chance(500);
+        let hosts: Vec<_> =
+            (0..self.brokers.len()).filter(|_| all || self.nemesis.rng.chance(600)).collect();
+        self.cut_power(&hosts);
+    }
+
+    fn pause(&mut self, host: Host) {
+        let host = match self.nemesis.rng.chance(300) {
+            true => FIRST_CONTROLLER + self.nemesis.rng.index(CONTROLLERS),
+            false => host,
+        };
+        let time = self.nemesis.rng.between(100 * MS, 6 * SECOND);
+        self.env.fault(|| format!("host {host} stands still for {} ms", time / MS));
+        self.env.paused[host] = self.env.now + time;
+    }
+
+    fn disturb_network(&mut self) {
+        let all = FIRST_CONTROLLER + CONTROLLERS;
+        let mut rng = self.nemesis.rng.clone();
+        let network = &mut self.env.network;
+        let what = match rng.below(9) {
+            0 => {
+                let host = rng.index(self.brokers.len());
+                network.isolate(host);
+                format!("broker {host} is cut off")
+            }
+            1 => {
+                let host = FIRST_CONTROLLER + rng.index(CONTROLLERS);
+                network.isolate(host);
+                format!("host {host} is cut off")
+            }
+            2 | 3 => {
+                let (from, to) = (rng.index(all), rng.index(all));
+                network.cut(from, to);
+                format!("nothing gets from {from} to {to}")
+            }
+            4 => {
+                let side = rng.next();
+                let (a, b): (Vec<_>, Vec<_>) = (0..all).partition(|host| side >> host & 1 == 0);
+                network.split(&a, &b);
+                format!("{a:?} and {b:?} are parted")
+            }
+            5 => {
+                let host = rng.index(self.brokers.len());
+                network.slow_down(host);
+                format!("links of broker {host} are slow")
+            }
+            6 => {
+                network.loss = rng.between(1, 60);
+                network.spikes = rng.between(5, 80);
+                format!("{} of 1,000 messages are lost", network.loss)
+            }
+            _ => {
+                network.heal();
+                "the network is healed".to_owned()
+            }
+        };
+        self.nemesis.rng = rng;
+        self.env.fault(|| what);
+    }
+
+    fn disturb_disk(&mut self, host: Host) {
+        let may_fail = !self.has_lossy();
+        let mut rng = self.nemesis.rng.clone();
+        let faults = &mut self.brokers[host].faults;
+        let what = match rng.below(6) {
+            0 | 1 if may_fail => {
+                faults.fail_flush = true;
+                "fails to flush"
+            }
+            2 => {
+                faults.disk_full = true;
+                "has a full disk"
+            }
+            3 => {
+                faults.slow_disk = true;
+                "has a slow disk"
+            }
+            4 => {
+                faults.skew_ms = i64::try_from(rng.below(7_200_000)).unwrap_or(0) - 3_600_000;
+                "has its clock set"
+            }
+            _ => {
+                faults.slow_disk = false;
+                faults.disk_full = false;
+                "has a good disk"
+            }
+        };
+        self.nemesis.rng = rng;
+        self.env.fault(|| format!("broker {host} {what}"));
+    }
+
+    fn disturb_controllers(&mut self) {
+        let at = self.nemesis.rng.index(CONTROLLERS);
+        let at = match self.nemesis.rng.chance(600) {
+            true => self.quorum.newest_active().unwrap_or(at),
+            false => at,
+        };
+        if self.quorum.is_up(at) {
+            self.quorum.crash(&mut self.env, at);
+        }
+        for at in 0..CONTROLLERS {
+            if self.nemesis.rng.chance(500) {
+                self.quorum.restart(&mut self.env, at);
+            }
+        }
+    }
+
+    // ---- Destruction ----
+
+    /// Whether some other replica that may be elected has all of a partition, durably and undamaged.
+    fn may_destroy(&self, id: TopicIdPartition, hosts: &[Host]) -> bool {
+        let Some(state) = self.quorum.image.partition_by_id(id) else { return true };
+        let holds = |node: &NodeId| self.host_with_disk(*node).filter(|at| hosts.contains(at));
+        if !state.replicas.iter().any(|node| holds(node).is_some()) {
+            return true;
+        }
+        let end = self.env.oracle.true_end(id);
+        let is_safe = |node: &NodeId| {
+            let Some(at) = self.host_with_disk(*node) else { return false };
+            let Some(log) = self.disk_log(at, id) else { return false };
+            !hosts.contains(&at)
+                && !self.nemesis.is_damaged(at)
+                && log.first_damaged().is_none()
+                && log.durable_end() >= end
+                && self.env.oracle.agreed_end(id, log) >= end
+        };
+        let others = state.isr.iter().chain(&state.elr).filter(|node| is_safe(node));
+        state.min_isr >= 2
+            && !state.is_reassigning()
+            && self.env.now >= self.nemesis.careful_until
+            && others.count() > 0
+    }
+
+    /// Damages a replica, or takes a whole disk.
+    fn destroy(&mut self, host: Host) {
+        let ids = self.partitions();
+        if !self.nemesis.damaged.is_empty() || !ids.iter().all(|id| self.may_destroy(*id, &[host]))
+        {
+            return;
+        }
+        self.nemesis.damage(host);
+        if self.nemesis.rng.chance(350) {
+            self.env.fault(|| format!("broker {host} gets an empty disk"));
+            self.brokers[host].wipe(&mut self.env);
+            self.start_later(host);
+            return;
+        }
+        let mut rng = self.nemesis.rng.clone();
+        let Some(id) = rng.pick(&ids) else { return };
+        if let Some(log) = self.brokers[host].log_mut(id)
+            && log.flip(&mut rng)
+        {
+            self.env.fault(|| format!("a bit flips in {id} of broker {host}"));
+        }
+        self.nemesis.rng = rng;
+        if self.nemesis.rng.chance(500) {
+            self.kill(host);
+        }
+    }
+
+    /// Who has everything again is not damaged any more.
+    fn forget_restored(&mut self) {
+        let ids = self.partitions();
+        let is_restored = |host: &Host| {
+            let broker = &self.brokers[*host];
+            broker.is_up
+                && ids.iter().all(|id| {
+                    let Some(state) = self.quorum.image.partition_by_id(*id) else { return true };
+                    let is_gone = |node: &NodeId| self.host_with_disk(*node).is_none();
+                    let Some(log) = self.disk_log(*host, *id) else {
+                        return !state.replicas.iter().any(is_gone);
+                    };
+                    let in_sync = broker.node().is_some_and(|node| state.isr.contains(&node));
+                    (in_sync || broker.node().is_none_or(|node| !state.replicas.contains(&node)))
+                        && log.first_damaged().is_none()
+                        && log.durable_end() >= Offset::ZERO
+                })
+        };
+        let restored: Vec<_> =
+            self.nemesis.damaged.iter().copied().filter(|host| is_restored(host)).collect();
+        for host in restored {
+            self.nemesis.damaged.remove(&host);
+        }
+    }
+
+    // ---- The operator ----
+
+    /// Creates the topics of the plan that are not there. Says whether all are.
+    pub(crate) fn create_topics(&mut self) -> bool {
+        let image = self.quorum.image.clone();
+        let live: Vec<_> = image.live_brokers().map(|node| node.id).collect();
+        let mut complete = true;
+        for at in 0..self.plan.topics.len() {
+            let topic = self.plan.topics[at].clone();
+            if image.topic(&topic.name).is_some() {
+                continue;
+            }
+            complete &= self.nemesis.deleted > 0;
+            if live.len() < topic.replication_factor {
+                continue;
+            }
+            let first = self.nemesis.rng.index(live.len());
+            let replicas: Vec<_> = live.iter().cycle().skip(first).take(3).copied().collect();
+            let id = TopicId(Uuid::from_random_bits(self.nemesis.rng.bits_128()));
+            self.administer(Admin::Create {
+                topic: topic.name,
+                id,
+                replicas: vec![replicas],
+                min_isr: topic.min_isr,
+                durability: topic.durability,
+                small: topic.is_small,
+            });
+        }
+        complete
+    }
+
+    fn operate(&mut self) {
+        let at = self.nemesis.rng.index(self.plan.topics.len());
+        let topic = self.plan.topics[at].name.clone();
+        let is_whole = self.nemesis.damaged.is_empty();
+        let draw = self.nemesis.rng.below(12);
+        let admin = match draw {
+            0..=1 if is_whole => {
+                let min_isr = u32::try_from(self.nemesis.rng.between(1, 3)).unwrap_or(2);
+                Admin::MinIsr { topic, min_isr }
+            }
+            2 if is_whole => {
+                let durability = match self.nemesis.rng.chance(500) {
+                    true => Durability::Replicated,
+                    false => Durability::Fsync,
+                };
+                Admin::Durability { topic, durability }
+            }
+            3 if is_whole => {
+                self.nemesis.deleted += 1;
+                Admin::Delete { topic }
+            }
+            4..=8 if is_whole => match self.reassignment(topic) {
+                Some(request) => Admin::Reassign(request),
+                None => return,
+            },
+            _ => Admin::Preferred,
+        };
+        self.nemesis.careful_until = self.env.now + 8 * SECOND;
+        self.env.fault(|| format!("{admin:?}"));
+        self.administer(admin);
+    }
+
+    fn reassignment(&mut self, topic: String) -> Option<Reassign> {
+        let state = self.quorum.image.partition(&topic, PartitionIndex(0))?.clone();
+        let partition = PartitionIndex(0);
+        if state.is_reassigning() && self.nemesis.rng.chance(500) {
+            return Some(Reassign { topic, partition, target: None });
+        }
+        let mut live: Vec<_> = self.quorum.image.live_brokers().map(|node| node.id).collect();
+        for at in (1..live.len()).rev() {
+            live.swap(at, self.nemesis.rng.index(at + 1));
+        }
+        live.truncate(3);
+        (live.len() == 3).then_some(Reassign { topic, partition, target: Some(live) })
+    }
+}

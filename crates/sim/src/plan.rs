@@ -1,0 +1,132 @@
+//! What a run is about: the cluster's shape, its topics, its load, for how long, and which kinds of faults; all of it from the seed.
+
+use thalweg_invariants::Mutant;
+use thalweg_types::Durability;
+
+use crate::message::BROKERS_MAX;
+use crate::network::{SECOND, Time};
+use crate::rng::Rng;
+use crate::script::Script;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) brokers: usize,
+    pub(crate) topics: Vec<TopicPlan>,
+    pub(crate) producers: usize,
+    /// When everything is healed.
+    pub(crate) faults_until: Time,
+    /// Longest pause between two faults.
+    pub(crate) pause: Time,
+    pub(crate) kinds: Kinds,
+    pub(crate) script: Option<Script>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TopicPlan {
+    pub(crate) name: String,
+    pub(crate) replication_factor: usize,
+    pub(crate) min_isr: u32,
+    pub(crate) durability: Durability,
+    /// Retention takes old records during the run.
+    pub(crate) is_small: bool,
+}
+
+/// Which faults a run has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kinds {
+    pub(crate) network: bool,
+    pub(crate) power: bool,
+    pub(crate) damage: bool,
+    pub(crate) pauses: bool,
+    pub(crate) controllers: bool,
+    pub(crate) administration: bool,
+    /// Several at once, and one after the other without pause.
+    pub(crate) storms: bool,
+}
+
+impl Plan {
+    pub(crate) fn random(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, "plan");
+        let brokers = usize::try_from(rng.between(3, BROKERS_MAX as u64)).unwrap_or(3);
+        let count = rng.between(1, 2);
+        let topics = (0..count).map(|at| {
+            let is_replicated = rng.chance(150);
+            TopicPlan {
+                name: format!("topic-{at}"),
+                replication_factor: 3,
+                min_isr: if rng.chance(850) { 2 } else { 1 },
+                durability: if is_replicated { Durability::Replicated } else { Durability::Fsync },
+                is_small: rng.chance(250),
+            }
+        });
+        let topics = topics.collect();
+        let mut kind = |per_mille| rng.chance(per_mille);
+        let kinds = Kinds {
+            network: kind(800),
+            power: kind(700),
+            damage: kind(400),
+            pauses: kind(500),
+            controllers: kind(700),
+            administration: kind(600),
+            storms: kind(400),
+        };
+        Self {
+            brokers,
+            topics,
+            producers: usize::try_from(rng.between(2, 4)).unwrap_or(2),
+            faults_until: rng.between(40, 120) * SECOND,
+            pause: rng.between(1, 6) * SECOND,
+            kinds,
+            script: None,
+        }
+    }
+
+    /// A random plan with more of what a planted bug needs to show.
+    pub(crate) fn biased(seed: u64, bug: Mutant) -> Self {
+        let mut plan = Self::random(seed);
+        let kinds = &mut plan.kinds;
+        kinds.power = true;
+        match bug {
+            Mutant::M18 | Mutant::M25 | Mutant::M30 => kinds.damage = true,
+            Mutant::M11 | Mutant::M12 | Mutant::M29 => kinds.administration = true,
+            _ => {}
+        }
+        if bug == Mutant::M12 {
+            plan.topics.iter_mut().for_each(|topic| topic.durability = Durability::Replicated);
+        }
+        plan
+    }
+
+    /// Three brokers, one topic, and no fault but those of the script.
+    pub(crate) fn scripted(script: Script) -> Self {
+        let kinds = Kinds {
+            network: false,
+            power: false,
+            damage: false,
+            pauses: false,
+            controllers: false,
+            administration: false,
+            storms: false,
+        };
+        let topic = TopicPlan {
+            name: "topic-0".to_owned(),
+            replication_factor: 3,
+            min_isr: 2,
+            durability: script.durability,
+            is_small: false,
+        };
+        Self {
+            brokers: 3,
+            topics: vec![topic],
+            producers: 2,
+            faults_until: script.until,
+            pause: SECOND,
+            kinds,
+            script: Some(script),
+        }
+    }
+
+    pub(crate) fn topic_names(&self) -> Vec<String> {
+        self.topics.iter().map(|topic| topic.name.clone()).collect()
+    }
+}
