@@ -155,7 +155,7 @@ impl Sim {
         };
         let time = self.nemesis.rng.between(100 * MS, 6 * SECOND);
         self.env.fault(|| format!("host {host} stands still for {} ms", time / MS));
-        self.env.paused[host] = self.env.now + time;
+        self.env.paused[host] = self.env.paused[host].max(self.env.now + time);
     }
 
     fn disturb_network(&mut self) {
