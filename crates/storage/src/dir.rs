@@ -207,6 +207,11 @@ impl LogDir {
         &self.inner.shared.path
     }
 
+    /// Whose dir is at `path`, without opening it or changing anything: `None` where there is no dir, or a new one. Waits for the disk.
+    pub fn meta_at(fs: &dyn Fs, path: &Path) -> Result<Option<StorageMeta>, OpenError> {
+        recovery::read_meta(fs, path)
+    }
+
     /// Whose dir this is. A new dir has an id from its first opening on; cluster and node follow by [`LogDir::write_meta`].
     pub fn meta(&self) -> StorageMeta {
         *self.inner.meta.lock()

@@ -7,6 +7,7 @@
 //! standard error.
 
 mod broker_port;
+mod data_dir;
 mod kafka_metrics;
 mod services;
 

@@ -126,6 +126,20 @@ fn shared(options: &LogDirOptions) -> Shared {
     }
 }
 
+/// Reads `storage.meta`, if it is there.
+pub(super) fn read_meta(fs: &dyn Fs, dir: &Path) -> Result<Option<StorageMeta>, OpenError> {
+    let path = dir.join(layout::STORAGE_META);
+    let text = match fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(None),
+        Err(source) => return Err(OpenError::Io { path, operation: "read", source }),
+    };
+    let meta = String::from_utf8(text).ok().and_then(|text| StorageMeta::from_text(&text));
+    let reason =
+        "damaged, so it is not known whose disk this is. Restore it from a copy of this very disk";
+    meta.map(Some).ok_or_else(|| OpenError::Corrupt { path, reason: reason.to_owned() })
+}
+
 /// Reads `storage.meta`, or gives a new dir its identity. A dir that holds partitions but no `storage.meta` is somebody's data with a
 /// piece missing, not a new dir.
 fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenError> {
@@ -134,17 +148,17 @@ fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenEr
         let path = path.clone();
         move |source| OpenError::Io { path, operation, source }
     };
-    let corrupt =
-        |reason: &str| OpenError::Corrupt { path: path.clone(), reason: reason.to_owned() };
-    if let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX).map_err(at("read"))? {
-        let text = String::from_utf8(text).map_err(|_| corrupt("not text"))?;
-        return StorageMeta::from_text(&text).ok_or_else(|| corrupt("damaged"));
+    if let Some(meta) = read_meta(fs, &options.path)? {
+        return Ok(meta);
     }
     let used = fs.list(&options.path).map_err(at("list"))?.into_iter().any(|entry| {
         entry.kind == FsEntry::Directory && layout::parse_folder(&entry.name).is_some()
     });
     if used {
-        return Err(corrupt("missing from a directory that holds partitions"));
+        let reason = "missing from a directory that holds partitions, so it is not known whose they are. Restore it from a copy of \
+                      this very disk"
+            .to_owned();
+        return Err(OpenError::Corrupt { path, reason });
     }
     let dir_id = DirId(Uuid::from_random_bits(options.random.next_u128()));
     let meta = StorageMeta { cluster_id: None, node_id: None, dir_id };

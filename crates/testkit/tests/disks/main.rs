@@ -1,3 +1,4 @@
-//! The server on disks that run full, fail or were tampered with.
+//! The server on disks that run full, fail, were tampered with or belong to another.
 
 mod full;
+mod strangers;

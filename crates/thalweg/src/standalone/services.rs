@@ -1,7 +1,7 @@
 //! Starting the services in the order they need each other, and stopping them the other way round.
 //!
 //! ```text
-//!   addresses bound ─► log directory opened (recovery) ─► controller ─► metadata feed ─► broker registered, unfenced
+//!   addresses bound ─► log directory opened (recovery), controller ─► metadata feed ─► broker registered, unfenced
 //!                                                                                          ├─► Kafka listener
 //!                                                                                          └─► gateway
 //! ```
@@ -33,26 +33,19 @@ use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
 use super::broker_port::LocalBroker;
+use super::data_dir::{DataDir, DataDirError};
 use super::kafka_metrics::KafkaMetrics;
 use super::say;
-
-/// Folder of the metadata log in the data directory.
-const METADATA_DIR: &str = "metadata";
-
-/// Folder of the partition logs in the data directory.
-const LOGS_DIR: &str = "logs";
 
 /// Why the system did not start. What had been started by then is dropped, which stops it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    #[error("data directory {path}: {source}")]
-    DataDir { path: String, source: io::Error },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     #[error("cannot listen on {address} for {what}: {source}")]
     Listen { what: &'static str, address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Kafka(#[from] listener::StartError),
-    #[error(transparent)]
-    LogDir(#[from] thalweg_storage::OpenError),
     #[error("controller: {0}")]
     Controller(#[from] thalweg_controller::StartError),
     #[error("broker: {0}")]
@@ -96,30 +89,15 @@ impl Services {
     /// Returns when clients are served.
     pub(super) async fn start(loaded: &Loaded) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let data_dir = &settings.standalone.data_dir;
-        std::fs::create_dir_all(data_dir).map_err(|source| StartError::DataDir {
-            path: data_dir.display().to_string(),
-            source,
-        })?;
         let machine = Machine::real();
+        let data_dir = DataDir::examine(&*machine.fs, &settings.standalone.data_dir)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let (addresses, operations) = listen(settings, &machine, &stopping).await?;
 
         let configs = StaticConfigs::new(loaded.broker_configs())?;
         let events = LogEvents::new();
-        let log_dir = open_log_dir(settings, &machine, Arc::clone(&events)).await?;
-        let mut controller_options = ControllerOptions::new(
-            data_dir.join(METADATA_DIR),
-            Arc::clone(&machine.fs),
-            Arc::clone(&machine.random),
-        );
-        controller_options.configs = configs.clone();
-        controller_options.clock = Arc::clone(&machine.clock);
-        controller_options.session_timeout =
-            Duration::from_millis(settings.broker.session_timeout_ms);
-        controller_options.quorum.snapshot_after_entries =
-            settings.controller.snapshot_after_entries;
-        let controller = Controller::start(controller_options).await?;
+        let (controller, log_dir) =
+            open_data_dir(settings, &data_dir, &machine, &configs, &events).await?;
         let (internal, connector) = Server::new(ServerOptions::default())
             .serve_in_memory(Routes::new().with(controller.service()));
         let channel = channel_in_memory(connector);
@@ -224,14 +202,52 @@ async fn listen(
     Ok((Addresses { kafka, grpc }, operations))
 }
 
+/// Controller and log directory. The metadata is asked whose it is before records that may be another cluster's are touched; in a new
+/// directory the logs come first, so that metadata without logs can only be a loss.
+async fn open_data_dir(
+    settings: &Settings,
+    data_dir: &DataDir,
+    machine: &Machine,
+    configs: &StaticConfigs,
+    events: &Arc<LogEvents>,
+) -> Result<(thalweg_controller::Handle, Arc<LogDir>), StartError> {
+    let mut options = ControllerOptions::new(
+        data_dir.metadata.clone(),
+        Arc::clone(&machine.fs),
+        Arc::clone(&machine.random),
+    );
+    options.configs = configs.clone();
+    options.clock = Arc::clone(&machine.clock);
+    options.session_timeout = Duration::from_millis(settings.broker.session_timeout_ms);
+    options.quorum.snapshot_after_entries = settings.controller.snapshot_after_entries;
+    let open_logs = || open_log_dir(settings, data_dir, machine, Arc::clone(events));
+    if !data_dir.is_adopted() {
+        let log_dir = open_logs().await?;
+        return Ok((Controller::start(options).await?, log_dir));
+    }
+    let controller = Controller::start(options).await?;
+    let opened = match data_dir.require_cluster(controller.cluster_id()) {
+        Ok(()) => open_logs().await,
+        Err(foreign) => Err(foreign.into()),
+    };
+    match opened {
+        Ok(log_dir) => Ok((controller, log_dir)),
+        Err(error) => {
+            controller.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
 /// Recovers what the last life left, on a thread that may wait for the disk.
 async fn open_log_dir(
     settings: &Settings,
+    data_dir: &DataDir,
     machine: &Machine,
     events: Arc<LogEvents>,
 ) -> Result<Arc<LogDir>, StartError> {
     let mut options = LogDirOptions::new(
-        settings.standalone.data_dir.join(LOGS_DIR),
+        data_dir.logs.clone(),
         Arc::clone(&machine.fs),
         Arc::clone(&machine.clock),
         Arc::clone(&machine.random),
@@ -242,7 +258,9 @@ async fn open_log_dir(
     options.tail_bytes_max = settings.broker.tail_bytes_max;
     options.reserve = disk_reserve(settings);
     let opened = tokio::task::spawn_blocking(move || LogDir::open(options)).await;
-    let log_dir = opened.map_err(io::Error::other)??;
+    let log_dir = opened
+        .map_err(io::Error::other)?
+        .map_err(|error| DataDir::not_opened(&data_dir.logs, error))?;
     for suspect in log_dir.suspects() {
         tracing::error!(partition = %suspect.name, reason = suspect.reason, "partition is damaged and not served");
     }

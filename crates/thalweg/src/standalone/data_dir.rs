@@ -1,0 +1,133 @@
+//! Whose data directory this is: asked before anything in it is changed.
+//!
+//! A node's records are worth nothing without the metadata that says what they are, nor the other way round, and either half of another
+//! node is worse than none: a start on it would found a second cluster, or serve empty partitions as if they were the ones that were lost.
+//! So what is missing or does not belong ends the start, with words for whoever mounted the wrong disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thalweg_env::fs::Fs;
+use thalweg_storage::{LogDir, OpenError};
+use thalweg_types::ClusterId;
+
+/// Folder of the metadata log in the data directory.
+pub(super) const METADATA_DIR: &str = "metadata";
+
+/// Folder of the partition logs in the data directory.
+pub(super) const LOGS_DIR: &str = "logs";
+
+/// What a quorum keeps in its directory once it has begun.
+const METADATA_CONTENTS: [&str; 3] = ["log", "snapshots", "state"];
+
+/// The data directory cannot be served. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DataDirError {
+    #[error("data directory: {path} cannot be used: {source}. {advice}")]
+    Unusable { path: PathBuf, source: io::Error, advice: &'static str },
+    #[error(
+        "{logs} holds records of cluster {cluster_id}, but {metadata} is missing or empty: that cluster's metadata was removed, or its disk is \
+         not mounted. Starting would found another cluster, to which the records do not belong. Mount it, or restore it from a copy of \
+         this node's; to begin anew, give --data-dir an empty directory"
+    )]
+    MetadataLost { logs: PathBuf, metadata: PathBuf, cluster_id: ClusterId },
+    #[error(
+        "{metadata} holds a cluster's metadata, but {logs} has no storage.meta: the records were removed, or their disk is not mounted. \
+         Starting would serve the partitions as if they had always been empty. Mount it, or restore it from a copy of this node's; to begin \
+         anew, give --data-dir an empty directory"
+    )]
+    LogsLost { logs: PathBuf, metadata: PathBuf },
+    #[error(
+        "{logs} belongs to cluster {found}, but {metadata} to cluster {expected}: directories of two nodes were mixed up. Put the one back \
+         that belongs here; the records in {logs} were not touched"
+    )]
+    Foreign { logs: PathBuf, metadata: PathBuf, found: ClusterId, expected: ClusterId },
+    #[error(transparent)]
+    Logs(OpenError),
+}
+
+/// A data directory that may be started on.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    pub(super) logs: PathBuf,
+    pub(super) metadata: PathBuf,
+    /// Whose records are in `logs`; `None` in a new directory.
+    cluster_id: Option<ClusterId>,
+}
+
+impl DataDir {
+    /// Creates the directory if there is none, and looks at what is in it. Waits for the disk.
+    pub(super) fn examine(fs: &dyn Fs, path: &Path) -> Result<Self, DataDirError> {
+        std::fs::create_dir_all(path).map_err(|error| unusable(path, error))?;
+        let (logs, metadata) = (path.join(LOGS_DIR), path.join(METADATA_DIR));
+        for folder in [&logs, &metadata] {
+            if folder.exists() && !folder.is_dir() {
+                return Err(unusable(folder, io::ErrorKind::NotADirectory.into()));
+            }
+        }
+        let meta = LogDir::meta_at(fs, &logs).map_err(|error| Self::not_opened(&logs, error))?;
+        let cluster_id = meta.and_then(|meta| meta.cluster_id);
+        let has_metadata = METADATA_CONTENTS.iter().any(|name| is_filled(&metadata.join(name)));
+        match (cluster_id, has_metadata) {
+            (Some(cluster_id), false) => {
+                Err(DataDirError::MetadataLost { logs, metadata, cluster_id })
+            }
+            // The first start makes the one before the other.
+            (None, true) if meta.is_none() => Err(DataDirError::LogsLost { logs, metadata }),
+            _ => Ok(Self { logs, metadata, cluster_id }),
+        }
+    }
+
+    /// Whether records are there, which belong to a cluster.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.cluster_id.is_some()
+    }
+
+    /// Whether the records belong to the cluster that the metadata is of.
+    pub(super) fn require_cluster(&self, expected: ClusterId) -> Result<(), DataDirError> {
+        match self.cluster_id {
+            Some(found) if found != expected => Err(DataDirError::Foreign {
+                logs: self.logs.clone(),
+                metadata: self.metadata.clone(),
+                found,
+                expected,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the log directory did not open, with what to do about it where that is known.
+    pub(super) fn not_opened(logs: &Path, error: OpenError) -> DataDirError {
+        match error {
+            OpenError::Io { source, .. } if advice(source.kind()).is_some() => {
+                unusable(logs, source)
+            }
+            error => DataDirError::Logs(error),
+        }
+    }
+}
+
+fn is_filled(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn unusable(path: &Path, source: io::Error) -> DataDirError {
+    let advice =
+        advice(source.kind()).unwrap_or("Give --data-dir a directory on a disk that works");
+    DataDirError::Unusable { path: path.to_owned(), source, advice }
+}
+
+fn advice(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("A file is in the way: move it, or give --data-dir a directory")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some(
+            "It must be writable: mount the file system for writing, after finding out why it is not",
+        ),
+        io::ErrorKind::PermissionDenied => Some(
+            "It must be writable for the user that runs the server: change its owner, or the user",
+        ),
+        _ => None,
+    }
+}
