@@ -20,7 +20,7 @@ pub(super) const LOGS_DIR: &str = "logs";
 /// What a quorum keeps in its directory once it has begun.
 const METADATA_CONTENTS: [&str; 3] = ["log", "snapshots", "state"];
 
-/// The data directory cannot be served. Nothing in it was changed.
+/// The data directory cannot be served. The log dir in it was not changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DataDirError {
     #[error("data directory: {path} cannot be used: {source}. {advice}")]
