@@ -102,7 +102,7 @@ impl Bench {
 
     /// What gRPC clients are told: definite, and for the right reason.
     fn refused_over_grpc(&self, topic: &str) {
-        let mut command = self.server.command(&["produce", topic]);
+        let mut command = self.server.command(&["produce", topic, "--delivery-timeout", "1s"]);
         let error = finish(&mut command, b"no room for this\n").expect_failure();
         assert!(error.contains("disk is full"), "{error}");
     }
