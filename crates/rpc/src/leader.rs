@@ -194,6 +194,10 @@ impl Several {
             if pause {
                 sleep(waited).await;
                 wait = (wait * 2).min(self.options.wait_max);
+                // The wait may have been longer than asked for: a try without time would only make a sure outcome an unknown one.
+                if Instant::now() >= end {
+                    return Status::from(error).into_http();
+                }
             }
         }
     }
