@@ -77,7 +77,7 @@ async fn a_long_poll_ends_when_something_is_committed() {
 
     produce(&partition, 1);
 
-    let fetched = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap();
+    let fetched = tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
     assert_eq!(base_offsets(&fetched.unwrap().unwrap()), [0]);
 }
 

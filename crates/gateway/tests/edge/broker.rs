@@ -70,7 +70,7 @@ impl MemoryBroker {
         let name = TopicName::new(topic).unwrap();
         let mut appended = self.appended.subscribe();
         let reached = appended.wait_for(|_| self.end(&name, PartitionIndex(partition)).0 >= count);
-        tokio::time::timeout(Duration::from_secs(5), reached).await.expect("in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), reached).await.expect("in time").unwrap();
     }
 
     fn end(&self, topic: &TopicName, partition: PartitionIndex) -> Offset {

@@ -146,7 +146,7 @@ async fn a_callers_deadline_ends_a_produce_that_waits() {
     let rig = Rig::start(&[("orders", 1)]).await;
     rig.broker.acknowledge(false);
     let mut request = tonic::Request::new(values("orders", &["a"]));
-    request.set_timeout(Duration::from_millis(100));
+    request.set_timeout(Duration::from_millis(500));
     let error = Error::from(rig.producer().produce(request).await.unwrap_err());
     assert_eq!((error.code, error.outcome), (ErrorCode::RequestTimedOut, Outcome::Unknown));
 }

@@ -240,7 +240,7 @@ async fn a_power_cut_while_a_snapshot_comes_in_leaves_a_member_that_catches_up()
         disk.inject(disk.operations() + 1 + step * 3, Fault::PowerCut);
         if cluster.start(late).await.is_ok() {
             let waiting = tokio::time::Instant::now();
-            while disk.is_powered() && waiting.elapsed() < Duration::from_millis(600) {
+            while disk.is_powered() && waiting.elapsed() < Duration::from_secs(3) {
                 cluster.try_propose().await;
             }
         }

@@ -335,7 +335,7 @@ async fn a_shutdown_finishes_calls_and_breaks_off_streams_that_do_not_end() {
 
     let started = tokio::time::Instant::now();
     live.server.shutdown().await;
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     let error = Error::from(stream.into_inner().message().await.unwrap_err());
     assert_eq!(error.outcome, Outcome::Unknown);
 }
