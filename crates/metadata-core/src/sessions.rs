@@ -52,8 +52,16 @@ impl Sessions {
     }
 
     /// Nodes whose sessions are over, to be fenced; they are forgotten. Those fenced already need nothing.
+    ///
+    /// Whoever is unfenced without a session is granted a timeout: it may have been fenced, and so forgotten, while the decision to
+    /// unfence it was still under way, and nobody else would ever fence it.
     pub fn take_expired(&mut self, image: &Image, now: Moment) -> Vec<NodeId> {
         let timeout_ms = self.timeout_ms;
+        for node in image.nodes().filter(|node| !node.fenced) {
+            let broker_epoch = node.broker_epoch;
+            let granted = Session { broker_epoch, since: now, applied: None };
+            self.by_node.entry(node.id).or_insert(granted);
+        }
         let is_over = |session: &Session| now.ms_since(session.since) >= timeout_ms;
         let over = self.by_node.iter().filter(|(_, session)| is_over(session));
         let over: Vec<_> = over.map(|(node, _)| *node).collect();

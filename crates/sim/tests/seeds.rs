@@ -8,7 +8,7 @@ use thalweg_invariants::Mutant;
 use thalweg_sim::{Named, Totals, run_named, run_seed, seeds_to_find};
 
 /// Seeds that failed once.
-const REGRESSIONS: &[u64] = &[1, 12, 14, 16, 17, 23, 47, 142, 158, 178, 230, 2550];
+const REGRESSIONS: &[u64] = &[1, 12, 14, 16, 17, 23, 47, 142, 158, 178, 230, 2550, 2912];
 
 /// At least so many, and so much simulated time.
 const SEEDS_MIN: u64 = 2_000;
@@ -22,8 +22,7 @@ fn thousands_of_seeds_lose_nothing() {
     #[expect(clippy::disallowed_methods, reason = "what a run costs is real time")]
     let began = Instant::now();
     let mut totals = Totals::default();
-    // Seed 2912 ends without a new leader after its leader's disk was replaced in a reassignment: not understood yet.
-    for seed in REGRESSIONS.iter().copied().chain(2..300).chain(1_000..2_900) {
+    for seed in REGRESSIONS.iter().copied().chain(2..300).chain(1_000..3_000) {
         let is_enough = totals.seeds >= SEEDS_MIN && totals.simulated_hours() >= HOURS_MIN;
         if is_enough || began.elapsed().as_secs() > SECONDS_MAX {
             break;

@@ -79,6 +79,20 @@ fn who_is_not_heard_of_for_a_timeout_is_to_be_fenced_once() {
 }
 
 #[test]
+fn who_is_unfenced_after_its_session_was_forgotten_gets_a_new_one() {
+    let mut image = cluster();
+    let unfenced = Record::NodeUnfenced { node_id: NodeId(1) };
+    commit(&mut image, &[Record::NodeFenced { node_id: NodeId(1) }]);
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    hear(&mut sessions, &image, 1, 5, 0);
+    hear(&mut sessions, &image, 2, 5, 8_000);
+    assert!(sessions.take_expired(&image, Moment(9_000)).is_empty(), "it is fenced");
+    commit(&mut image, &[unfenced]);
+    assert!(sessions.take_expired(&image, Moment(9_100)).is_empty());
+    assert_eq!(sessions.take_expired(&image, Moment(18_100)), [NodeId(1), NodeId(2)]);
+}
+
+#[test]
 fn a_late_heartbeat_of_an_older_session_keeps_nobody_alive() {
     let image = cluster();
     let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
