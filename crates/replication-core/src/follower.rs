@@ -48,6 +48,8 @@ enum State {
     /// The answer to the latest attempt is awaited, not longer than this.
     Asked {
         until: Moment,
+        /// The ends and fitness that it told.
+        told: (Offset, Offset, Fitness),
     },
     /// The log is being cut or begun anew.
     Cutting,
@@ -103,7 +105,7 @@ impl Follower {
     pub(crate) fn connect(&mut self, now: Moment, actions: &mut VecDeque<Action>) {
         match self.state {
             State::Connecting { not_before } if now >= not_before => {}
-            State::Asked { until } if now >= until => {}
+            State::Asked { until, .. } if now >= until => {}
             _ => return,
         }
         if mutant!(Mutant::M6) && self.ends.high_watermark < self.ends.log_end {
@@ -113,7 +115,9 @@ impl Follower {
             return;
         }
         self.attempts += 1;
-        self.state = State::Asked { until: now.saturating_add_ms(self.timing.retry_ms * 10) };
+        let told = (self.ends.log_end, self.ends.flushed_end, self.fitness);
+        let until = now.saturating_add_ms(self.timing.retry_ms * 10);
+        self.state = State::Asked { until, told };
         let handshake = Handshake {
             node: self.me.node,
             broker_epoch: self.me.broker_epoch,
@@ -136,10 +140,8 @@ impl Follower {
         now: Moment,
         actions: &mut VecDeque<Action>,
     ) {
-        let is_awaited = matches!(self.state, State::Asked { .. })
-            && answer.leader_epoch == self.epoch
-            && answer.attempt == self.attempts;
-        if !is_awaited {
+        let State::Asked { told, .. } = self.state else { return };
+        if answer.leader_epoch != self.epoch || answer.attempt != self.attempts {
             return;
         }
         match answer.verdict {
@@ -148,7 +150,8 @@ impl Follower {
                     session,
                     leader_high_watermark: high_watermark,
                     leader_log_start: log_start,
-                    reported: (self.ends.log_end, self.ends.flushed_end, self.fitness),
+                    // What was flushed since the handshake is still to be reported.
+                    reported: told,
                     accepted_epoch: self.last_epoch,
                 });
                 self.follow_ends(actions);
@@ -201,7 +204,7 @@ impl Follower {
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         match self.state {
             State::Connecting { not_before } => Some(not_before),
-            State::Asked { until } => Some(until),
+            State::Asked { until, .. } => Some(until),
             State::Cutting | State::Following(_) | State::Halted(_) => None,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! The durable mark is what the log's owner wrote down as flushed; it is written with the flush itself.
 
+use thalweg_invariants::{Mutant, mutant};
 use thalweg_record::{Attributes, BatchHeader};
 use thalweg_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -170,12 +171,19 @@ impl DiskLog {
         self.durable_mark = self.durable_mark.min(end);
         self.durable_end = self.durable_end.min(end);
         self.high_watermark = self.high_watermark.min(end);
-        self.snapshots.retain(|(at, _)| *at <= end);
+        self.forget_beyond_end();
+        removed
+    }
+
+    /// What was kept of records that did not survive must not be found again once the log has grown past it, with other records:
+    /// producer snapshots, and segments that were begun.
+    pub(crate) fn forget_beyond_end(&mut self) {
+        let end = self.end();
+        self.snapshots.retain(|(at, _)| *at <= end || mutant!(Mutant::M19));
         self.segments.retain(|base| *base <= end);
         if self.segments.is_empty() {
             self.segments.push(self.start);
         }
-        removed
     }
 
     /// Removes the segments before this base offset.

@@ -214,16 +214,19 @@ impl Env {
     }
 
     pub(crate) fn stream(&mut self, from: Host, connection: u64, message: StreamMessage) {
-        let Some(known) = self.connections.get_mut(&connection).filter(|known| !known.is_broken)
-        else {
+        let Some(known) = self.connections.get(&connection).filter(|known| !known.is_broken) else {
             return;
         };
         let to_leader = from == known.follower;
         let to = if to_leader { known.leader } else { known.follower };
+        if self.is_tracing {
+            self.note(|| format!("stream {connection} from {from} to {to}: {message:?}"));
+        }
         let Some(delay) = self.network.route(from, to) else {
             self.break_stream(connection);
             return;
         };
+        let Some(known) = self.connections.get_mut(&connection) else { return };
         let last = &mut known.last[usize::from(to_leader)];
         *last = (*last + 1).max(self.now + delay);
         let at = *last;
@@ -236,7 +239,9 @@ impl Env {
             return;
         };
         known.is_broken = true;
-        for at in [known.follower, known.leader] {
+        let ends = [known.follower, known.leader];
+        self.note(|| format!("stream {connection} breaks"));
+        for at in ends {
             let delay = self.network.notice();
             self.after(delay, Event::StreamBroken { at, connection });
         }

@@ -51,6 +51,7 @@ impl Log {
                 end = disk.end();
             }
             if fitness == Fitness::Fit {
+                disk.forget_beyond_end();
                 disk.rewrite_and_flush();
             }
         }

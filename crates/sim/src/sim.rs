@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use thalweg_metadata_core::Candidate;
-use thalweg_replication_core::Role;
+use thalweg_replication_core::{Fitness, Role};
 use thalweg_types::{Durability, LeaderEpoch, NodeId, Offset, TopicIdPartition};
 
 use crate::broker::Broker;
@@ -268,6 +268,10 @@ impl Sim {
         if known.durability != Durability::Fsync || !known.unproven.is_empty() {
             return;
         }
+        // One that was replaced hears late of what its members had; what it makes of it is held against the truth (I1, I3).
+        if leader.epoch() != state.leader_epoch {
+            return;
+        }
         // Who was taken out of the assignment since has deleted what it had.
         let assigned = maximal.iter().filter(|member| state.replicas.contains(member));
         for member in assigned {
@@ -441,7 +445,9 @@ impl Sim {
             let topic = topic.name.to_string();
             let candidate = |broker: &Broker| {
                 let (node, broker_epoch) = broker.session()?;
-                let log = &broker.parts.get(&id)?.log;
+                // R9: damaged replicas are not offered, however long their logs.
+                let part = broker.parts.get(&id)?;
+                let log = (part.replica.fitness() != Fitness::Suspect).then_some(&part.log)?;
                 let last = log.disk.batches().last();
                 let last_epoch = last.map_or(LeaderEpoch::NONE, |last| last.header.leader_epoch);
                 Some(Candidate { node, broker_epoch, last_epoch, durable_end: log.end() })

@@ -60,6 +60,18 @@ fn a_follower_asks_with_the_end_and_the_last_epoch_of_its_log() {
 }
 
 #[test]
+fn what_is_flushed_between_handshake_and_answer_is_reported() {
+    let mut bench = Bench::following();
+    bench.ends.flushed_end = Offset(6);
+    let handshake = handshake_in(&bench.metadata());
+    assert_eq!(handshake.flushed_end, Offset(6));
+    bench.flush();
+    bench.answer(&handshake, ACCEPTED);
+    assert_eq!(bench.replica.take_report(), Some(report(7, 10, 10)));
+    assert_eq!(bench.replica.take_report(), None);
+}
+
+#[test]
 fn an_epoch_that_wrote_nothing_is_not_the_last_one_of_the_log() {
     let mut bench = Bench::following();
     bench.epochs.assign(LeaderEpoch(4), Offset(10));
