@@ -211,6 +211,11 @@ impl Broker {
         }
     }
 
+    /// How far this broker's partitions go by the metadata.
+    pub(crate) fn served_index(&self) -> LogIndex {
+        *self.tasks.reconciled().borrow()
+    }
+
     /// Stops taking requests, tells everyone who waits that the outcome is unknown, and closes the logs cleanly. The listeners must
     /// have been shut down before.
     pub async fn shutdown(&self) {

@@ -8,6 +8,7 @@
 //! | [`fetch`] | long poll and offset look-up |
 //! | `hosting` | following the metadata image |
 //! | `kafka` | the Kafka calls, translated |
+//! | `internal` | the calls of gateways, translated |
 //!
 //! The rules of a log are `log-core`'s, its files `storage`'s, the wire `kafka`'s; this crate ties them together and adds what only
 //! a broker knows: who may be answered when.
@@ -22,18 +23,21 @@ mod controller;
 pub mod error;
 pub mod fetch;
 mod hosting;
+mod internal;
 mod kafka;
 mod log_events;
 mod metrics;
 mod options;
 mod partition;
 mod producer_ids;
+mod refusal;
 mod start;
 mod tasks;
 
 pub use broker::{Broker, TopicRef};
 pub use configs::DescribeConfigsError;
 pub use controller::ControllerClient;
+pub use internal::{InternalService, InternalStreams};
 pub use kafka::KafkaBackend;
 pub use log_events::LogEvents;
 pub use metrics::Metrics;

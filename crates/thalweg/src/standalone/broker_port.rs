@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use thalweg_broker::error::{AppendError, FetchError, NotLeading, ProduceError, Unknown};
+use thalweg_broker::error::{AppendError, FetchError, ProduceError, Unknown};
 use thalweg_broker::fetch::{self, list_offset};
 use thalweg_broker::{Broker, Partition, TopicRef};
 use thalweg_gateway::port::{
@@ -12,10 +12,10 @@ use thalweg_gateway::port::{
 };
 use thalweg_metadata_core::config::Entry;
 use thalweg_metadata_core::{ConfigTarget, Endpoint};
-use thalweg_rpc::{Error, LeaderHint};
+use thalweg_rpc::Error;
 use thalweg_types::{
-    Acks, IsolationLevel, LeaderEpoch, LogIndex, NodeId, Offset, Outcome, PartitionIndex,
-    ProducerEpoch, ProducerId, TopicName, TopicPartition,
+    Acks, IsolationLevel, LeaderEpoch, LogIndex, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    TopicName, TopicPartition,
 };
 use tokio::sync::Mutex;
 
@@ -58,32 +58,12 @@ impl LocalBroker {
         }
     }
 
-    /// Adds where the leader is, when the refusal was about that.
-    fn with_leader(&self, error: Error, at: &TopicPartition, leader: Option<Leader>) -> Error {
-        let Some((node_id, leader_epoch)) = leader else { return error };
-        let image = self.broker.image();
-        let public = |endpoint: &&Endpoint| endpoint.listener == Endpoint::PUBLIC;
-        let endpoint = image
-            .node(node_id)
-            .and_then(|node| node.endpoints.iter().find(public))
-            .map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port));
-        error.with_leader(LeaderHint { partition: at.clone(), node_id, leader_epoch, endpoint })
-    }
-
     fn not_produced(&self, error: &ProduceError, at: &TopicPartition) -> Error {
-        let told = Error::new(error.code(), error.to_string());
-        let told = match error.outcome() {
-            Outcome::NotApplied => told.not_applied(),
-            Outcome::Unknown => told.outcome_unknown(),
-        };
-        let told = if error.is_disk_full() { told.resource_exhausted() } else { told };
-        self.with_leader(told, at, error.leader())
+        self.broker.not_produced(error, at, Endpoint::PUBLIC)
     }
 
     fn unreadable(&self, error: &FetchError, at: &TopicPartition) -> Error {
-        let told = Error::new(error.code(), error.to_string()).not_applied();
-        let told = if error.is_damage() { told.data_loss() } else { told };
-        self.with_leader(told, at, error.leader())
+        self.broker.unreadable(error, at, Endpoint::PUBLIC)
     }
 }
 
@@ -208,60 +188,5 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A partition's leader and its epoch, as far as a refusal names them.
-type Leader = (NodeId, LeaderEpoch);
-
-/// Which leader an error names, if it is about leadership at all.
-trait NamesLeader {
-    fn leader(&self) -> Option<Leader>;
-}
-
-impl NamesLeader for Unknown {
-    fn leader(&self) -> Option<Leader> {
-        match self {
-            Self::Elsewhere { leader, epoch } => Some((*leader, *epoch)),
-            Self::TopicOrPartition | Self::TopicId => None,
-        }
-    }
-}
-
-impl NamesLeader for NotLeading {
-    fn leader(&self) -> Option<Leader> {
-        match self {
-            Self::NotLeader { leader, epoch } => Some((*leader, *epoch)),
-            Self::FencedEpoch { .. } | Self::UnknownEpoch { .. } => None,
-        }
-    }
-}
-
-impl NamesLeader for AppendError {
-    fn leader(&self) -> Option<Leader> {
-        match self {
-            Self::Unknown(error) => error.leader(),
-            Self::NotLeading(error) => error.leader(),
-            _ => None,
-        }
-    }
-}
-
-impl NamesLeader for ProduceError {
-    fn leader(&self) -> Option<Leader> {
-        match self {
-            Self::Refused(error) => error.leader(),
-            Self::Unacknowledged(_) => None,
-        }
-    }
-}
-
-impl NamesLeader for FetchError {
-    fn leader(&self) -> Option<Leader> {
-        match self {
-            Self::Unknown(error) => error.leader(),
-            Self::NotLeading(error) => error.leader(),
-            Self::OutOfRange { .. } | Self::Log(_) => None,
-        }
     }
 }
