@@ -356,6 +356,15 @@ impl PartitionLog {
         self.producers = producers;
     }
 
+    /// Drops every record: the log is empty and begins at `at`, which may lie anywhere. For a follower whose log has nothing in common
+    /// with what the leader still has; nothing is asked about what was committed. The leader epoch it was told of stays.
+    pub fn restart(&mut self, at: Offset, now: Timestamp) {
+        self.offsets = LogOffsets::empty_at(at, self.config.durability);
+        self.epochs = EpochIndex::default();
+        self.producers = ProducerStates::default();
+        self.segments = vec![SegmentFacts::empty_at(at, now)];
+    }
+
     // ---- Configuration and views ----
 
     /// Takes over a changed configuration; it applies from the next decision.

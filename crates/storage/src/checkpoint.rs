@@ -22,6 +22,9 @@ use crate::frame;
 
 const VERSION: u8 = 1;
 const KIND: u8 = 1;
+/// A log's own, written where its end is taken back; see `cut.rs`.
+const CUT_KIND: u8 = 2;
+const SETTLED_CUT_KIND: u8 = 3;
 
 /// What is known of one log's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,15 @@ pub(crate) enum ProducersAt {
 }
 
 pub(crate) fn encode(logs: &[LogCheckpoint]) -> BytesMut {
+    encode_as(KIND, logs)
+}
+
+/// The content of one log's `truncation` file.
+pub(crate) fn encode_cut(log: &LogCheckpoint, is_settled: bool) -> BytesMut {
+    encode_as(if is_settled { SETTLED_CUT_KIND } else { CUT_KIND }, std::slice::from_ref(log))
+}
+
+fn encode_as(kind: u8, logs: &[LogCheckpoint]) -> BytesMut {
     let mut payload = BytesMut::with_capacity(16 + logs.len() * 192);
     payload.put_u8(VERSION);
     payload.put_u32_le(u32::try_from(logs.len()).expect("logs fit in memory"));
@@ -56,13 +68,26 @@ pub(crate) fn encode(logs: &[LogCheckpoint]) -> BytesMut {
         put_log(&mut payload, log);
     }
     let mut bytes = BytesMut::new();
-    frame::encode(&mut bytes, KIND, 0, 0, 0, &payload);
+    frame::encode(&mut bytes, kind, 0, 0, 0, &payload);
     bytes
 }
 
 /// `None` for anything but a whole, undamaged checkpoint of this version.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<LogCheckpoint>> {
-    let header = frame::Header::parse(bytes).filter(|header| header.kind == KIND)?;
+    decode_as(KIND, bytes)
+}
+
+/// What a `truncation` file says, and whether it is settled; `None` for anything but a whole, undamaged one of this version.
+pub(crate) fn decode_cut(bytes: &[u8]) -> Option<(LogCheckpoint, bool)> {
+    let settled = decode_as(SETTLED_CUT_KIND, bytes);
+    let is_settled = settled.is_some();
+    let mut logs = settled.or_else(|| decode_as(CUT_KIND, bytes))?;
+    let log = logs.pop()?;
+    logs.is_empty().then_some((log, is_settled))
+}
+
+fn decode_as(kind: u8, bytes: &[u8]) -> Option<Vec<LogCheckpoint>> {
+    let header = frame::Header::parse(bytes).filter(|header| header.kind == kind)?;
     let payload = bytes.get(frame::HEADER_BYTES..)?.get(..header.payload_bytes as usize)?;
     if crc_fast::crc32_iscsi(payload) != header.payload_crc {
         return None;

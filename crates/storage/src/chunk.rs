@@ -69,6 +69,7 @@ impl FileRange {
         match self.read_with(Patience::CachedOnly) {
             Ok(slice) => Ok(Some(slice)),
             Err(Miss::WouldWait) => Ok(None),
+            Err(Miss::Failed(_)) if self.segment.is_cut() => Ok(Some(self.nothing())),
             Err(Miss::Failed(error)) => {
                 self.segment.note_damage(&error);
                 Err(error)
@@ -78,7 +79,15 @@ impl FileRange {
 
     /// Reads, waiting for the disk as needed.
     pub fn read(&self) -> Result<FileSlice, ReadError> {
-        self.read_waiting().inspect_err(|error| self.segment.note_damage(error))
+        match self.read_waiting() {
+            // Cut off while it was read: what is there now is another history's.
+            Err(_) if self.segment.is_cut() => Ok(self.nothing()),
+            read => read.inspect_err(|error| self.segment.note_damage(error)),
+        }
+    }
+
+    fn nothing(&self) -> FileSlice {
+        FileSlice { bytes: Bytes::new(), next_offset: self.from }
     }
 
     fn read_waiting(&self) -> Result<FileSlice, ReadError> {
@@ -110,7 +119,7 @@ impl FileRange {
         let (at, header) = first;
         let first_bytes = header.size_bytes();
         if first_bytes > self.bytes_max && !self.at_least_one {
-            return Ok(Some(FileSlice { bytes: Bytes::new(), next_offset: self.from }));
+            return Ok(Some(self.nothing()));
         }
         let end = at.saturating_add(self.bytes_max.max(first_bytes)).min(bytes.len());
         if first_bytes > end - at {
@@ -141,7 +150,7 @@ impl FileRange {
     }
 
     fn read_with(&self, patience: Patience) -> Result<FileSlice, Miss> {
-        let nothing = FileSlice { bytes: Bytes::new(), next_offset: self.from };
+        let nothing = self.nothing();
         let Some(first) = self.segment.locate(self.from, patience)? else {
             // Cut off meanwhile, or lost: then an empty answer would be given for ever.
             let end = self.segment.written_bytes();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thalweg_log_core as core;
+use thalweg_record::BatchError;
 use thalweg_types::{ErrorCode, Offset, Outcome, TopicIdPartition, TopicPartition};
 
 /// A log dir failed: a write or a flush did not succeed, so nobody knows what is on the disk. Nothing in it is acknowledged any
@@ -38,6 +39,9 @@ pub enum AppendError {
     /// The log's rules refuse it. Definite.
     #[error(transparent)]
     Refused(#[from] core::AppendError),
+    /// What a leader sent is no whole, undamaged batch. Definite.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// The journal or the memory for recent batches is full until segments are written. Definite; try again when
     /// [`LogObserver::room_available`](crate::LogObserver::room_available) says so.
     #[error("no room until earlier batches are written to their segments")]
@@ -99,6 +103,7 @@ impl AppendError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(error) => error.code(),
+            Self::Batch(error) => error.code(),
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Deleted => ErrorCode::UnknownTopicOrPartition,
             Self::Throttled | Self::NoSpace { .. } | Self::Failed(_) => {
@@ -112,6 +117,7 @@ impl AppendError {
         match self {
             Self::Failed(_) => Outcome::Unknown,
             Self::Refused(_)
+            | Self::Batch(_)
             | Self::Throttled
             | Self::NoSpace { .. }
             | Self::TooLarge { .. }

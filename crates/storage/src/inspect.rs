@@ -14,7 +14,8 @@ use thalweg_env::fs::{self, EntryKind, Fs};
 use thalweg_log_core::SegmentFacts;
 use thalweg_types::{Offset, TopicIdPartition, TopicPartition};
 
-use crate::checkpoint;
+use crate::checkpoint::{self, LogCheckpoint};
+use crate::cut;
 use crate::layout;
 
 mod indexes;
@@ -43,7 +44,7 @@ pub enum Target {
 
 /// What a log dir's checkpoint says to be durable in the segments, by partition.
 #[derive(Debug, Clone, Default)]
-pub struct DurableMarks(HashMap<TopicIdPartition, SegmentFacts>);
+pub struct DurableMarks(Option<HashMap<TopicIdPartition, LogCheckpoint>>);
 
 /// Finds out what a path holds; `None` for nothing of ours.
 pub fn target(fs: &dyn Fs, path: &Path) -> io::Result<Option<Target>> {
@@ -109,12 +110,22 @@ impl DurableMarks {
     pub fn read(fs: &dyn Fs, log_dir: &Path) -> io::Result<Self> {
         let path = log_dir.join(layout::CHECKPOINT);
         let bytes = fs::read_whole(fs, &path, CHECKPOINT_BYTES_MAX)?.unwrap_or_default();
-        let logs = checkpoint::decode(&bytes).unwrap_or_default();
-        Ok(Self(logs.into_iter().map(|log| (log.id, log.active)).collect()))
+        let logs = checkpoint::decode(&bytes);
+        Ok(Self(logs.map(|logs| logs.into_iter().map(|log| (log.id, log)).collect())))
     }
 
-    fn get(&self, id: TopicIdPartition) -> Option<&SegmentFacts> {
-        self.0.get(&id)
+    /// What is durable of a partition's newest segment: as the checkpoint says, or a truncation since.
+    fn get(&self, fs: &dyn Fs, folder: &Path, id: TopicIdPartition) -> Option<SegmentFacts> {
+        let checkpoint = self.0.as_ref()?.get(&id);
+        let covered = checkpoint.map_or(0, |checkpoint| checkpoint.covered_position);
+        match cut::read(fs, folder) {
+            Ok(cut::Found::Cut { to, is_settled: false })
+                if to.id == id && to.covered_position > covered =>
+            {
+                Some(to.active)
+            }
+            _ => checkpoint.map(|checkpoint| checkpoint.active),
+        }
     }
 }
 

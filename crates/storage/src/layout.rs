@@ -9,6 +9,7 @@
 //!   <topic>-<partition>/
 //!     partition.metadata             topic id, in Kafka's format
 //!     leader-epoch-checkpoint        epochs, in Kafka's format
+//!     truncation                     present once the log's end was taken back (ours, see cut.rs)
 //!     00000000000000000000.log       segment, named by its base offset; .index .timeindex .snapshot beside it
 //!   <topic>-<partition>.<topic id>-new/        a partition in the making; gets its name when it is whole
 //!   <topic>-<partition>.<topic id>-delete/     a deleted partition, on its way out
@@ -29,6 +30,7 @@ pub(crate) const CLEAN_SHUTDOWN: &str = "clean-shutdown";
 pub(crate) const JOURNAL_DIR: &str = "journal";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+pub(crate) const TRUNCATION: &str = "truncation";
 pub(crate) const NEW_FOLDER_SUFFIX: &str = "-new";
 pub(crate) const DELETED_FOLDER_SUFFIX: &str = "-delete";
 pub(crate) const STRAY_FOLDER_SUFFIX: &str = "-stray";
@@ -101,6 +103,14 @@ pub(crate) fn parse_file_name(name: &str, extension: &str) -> Option<Offset> {
     let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let canonical = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     canonical.then(|| digits.parse().ok().map(Offset))?
+}
+
+/// The offset part of names like `00000000000000000042.log` in a folder, in order.
+pub(crate) fn offsets_of(names: &[String], extension: &str) -> Vec<Offset> {
+    let mut offsets: Vec<_> =
+        names.iter().filter_map(|name| parse_file_name(name, extension)).collect();
+    offsets.sort_unstable();
+    offsets
 }
 
 /// The partition a folder name like `orders-7` is of.

@@ -23,6 +23,7 @@
 
 mod checkpoint;
 mod chunk;
+mod cut;
 mod damage;
 mod dir;
 mod error;

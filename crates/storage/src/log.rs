@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use thalweg_invariants::{FAILED_FLUSH, check};
 use thalweg_log_core::{
     AppendDecision, EpochEnd, LogConfig, LogOffsets, Origin, PartitionLog, RollReason,
 };
-use thalweg_record::{BatchHeader, stamp, stamp_log_append_time};
+use thalweg_record::{BatchHeader, Batches, stamp, stamp_log_append_time, verify_crc};
 use thalweg_types::{Durability, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition};
 
 use crate::checkpoint::LogCheckpoint;
@@ -32,11 +32,12 @@ use crate::tail::{self, Tail, TailBatch};
 
 mod maintain;
 mod time;
+mod truncate;
 mod write_behind;
 
 pub use maintain::Retained;
 pub use time::TimedOffset;
-pub(crate) use write_behind::{checkpoint_of, without_checksum};
+pub(crate) use write_behind::{checkpoint_of, failed_sync, read_snapshot};
 
 /// One partition's log. Every method is safe to call from any thread; those that may wait for a disk say so.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ struct State {
     journal_end: u64,
     /// The newest log start that the journal has noted.
     noted_log_start: Option<Offset>,
+    /// Stream position after the newest truncation: a flush that reaches no further covers nothing of what the log is now.
+    truncated_at: u64,
 }
 
 /// What only the holder of the `files` lock changes: what is on disk, beside the segments themselves.
@@ -76,6 +79,8 @@ struct Files {
     sound_snapshot: Option<Offset>,
     /// Base offset of the active segment by the last checkpoint that is durable: that one and later ones are looked for at a start.
     durable_active_base: Offset,
+    /// Segments that retention gave up and whose files may still be there.
+    doomed: Vec<Weak<Segment>>,
 }
 
 /// What became of an accepted batch.
@@ -119,6 +124,7 @@ impl Log {
                 segments: parts.segments,
                 journal_end: parts.checkpoint.covered_position,
                 noted_log_start: None,
+                truncated_at: 0,
             }),
             files: Mutex::new(Files {
                 durable_active_base: match parts.is_checkpointed {
@@ -129,6 +135,7 @@ impl Log {
                 is_checkpointed: parts.is_checkpointed,
                 snapshots: parts.snapshots,
                 sound_snapshot: parts.sound_snapshot,
+                doomed: Vec::new(),
             }),
             // Without a checkpoint, due at once.
             oldest_uncovered: AtomicU64::new(if parts.is_checkpointed { u64::MAX } else { 0 }),
@@ -194,23 +201,27 @@ impl Log {
         })
     }
 
-    /// Appends one batch of the leader's log, with the offset and the epoch it has there. The caller has verified its CRC. Returns the
-    /// new log end offset. Errors as for [`Log::append_as_leader`].
-    pub fn append_as_follower(
-        &self,
-        batch: BytesMut,
-        header: &BatchHeader,
-    ) -> Result<Offset, AppendError> {
+    /// Appends batches of the leader's log, with the offsets and epochs they have there, and returns the new log end. Each is checked
+    /// against its checksum (D2) and must begin at the log end, in no older epoch than the one before. They are copied, once, so that what
+    /// they came in need not be kept. Durable and readable as after [`Log::append_as_leader`].
+    ///
+    /// At the first batch that is not accepted this ends: those before it are appended, as the log end shows. Every error but
+    /// [`AppendError::Failed`] is definite for the others.
+    pub fn append_as_follower(&self, batches: &[u8]) -> Result<Offset, AppendError> {
         self.check_usable()?;
         let now = self.shared.clock.now();
         let mut state = self.state.lock();
-        let AppendDecision::Append { roll, .. } =
-            state.core.decide_append(header, Origin::Replica, now)?
-        else {
-            unreachable!("the log's rules know duplicates from clients only");
-        };
-        self.append_decided(&mut state, batch, header, roll, now)?;
-        Ok(header.next_offset())
+        for batch in Batches::new(batches) {
+            let (header, batch) = batch?;
+            verify_crc(batch, &header)?;
+            let AppendDecision::Append { roll, .. } =
+                state.core.decide_append(&header, Origin::Replica, now)?
+            else {
+                unreachable!("the log's rules know duplicates from clients only");
+            };
+            self.append_decided(&mut state, BytesMut::from(batch), &header, roll, now)?;
+        }
+        Ok(state.core.offsets().log_end())
     }
 
     /// Journal, rules, tail: in this order, so that a failed write leaves the log as it was.
@@ -478,11 +489,14 @@ impl Log {
         look(&self.state.lock().core)
     }
 
-    /// A flush ended that covered this log's frames. Says how far the log is durable now; `None` if that changed nothing anybody
-    /// waits for.
-    pub(crate) fn flushed(&self, end_offset: Offset) -> Option<Offset> {
+    /// A flush of the stream up to `position` ended that covered this log's frames up to `end_offset`. Says how far the log is durable
+    /// now; `None` if that changed nothing anybody waits for.
+    pub(crate) fn flushed(&self, end_offset: Offset, position: u64) -> Option<Offset> {
         check!(FAILED_FLUSH, self.shared.check_health().is_ok(), "flushed up to {end_offset}");
         let mut state = self.state.lock();
+        if position < state.truncated_at {
+            return None;
+        }
         let before = state.core.offsets().recovery_point();
         state.core.flushed(end_offset);
         let offsets = state.core.offsets();

@@ -65,6 +65,8 @@ pub(crate) struct Segment {
     /// Bytes of whole batches in the file.
     written_bytes: AtomicU64,
     abandoned: AtomicBool,
+    /// The log's end was taken back over it.
+    is_cut: AtomicBool,
     log: Arc<Place>,
     index: RwLock<Option<Vec<IndexEntry>>>,
     time_index: RwLock<Option<Vec<TimeIndexEntry>>>,
@@ -92,6 +94,7 @@ impl Segment {
             base_offset,
             written_bytes: AtomicU64::new(written_bytes),
             abandoned: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             log: Arc::default(),
             index: RwLock::new(None),
             time_index: RwLock::new(None),
@@ -133,6 +136,19 @@ impl Segment {
         // Whoever opens it now has done so before the name goes.
         let _opening = self.log.file.lock();
         self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// The log's end is taken back over this segment: another one takes its place, or none. Readers find nothing here any more.
+    pub(crate) fn cut_off(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        self.set_written_bytes(0);
+        self.abandon();
+        *self.log.file.lock() = None;
+    }
+
+    /// Whether what a reader finds here, or fails to find, means nothing.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
     }
 
     /// Creates the empty file of batches and empty indexes. The names are durable after the folder is synced.
@@ -386,20 +402,21 @@ impl Segment {
         Some(TimeIndexEntry::from_bytes(bytes))
     }
 
-    /// Where the last batch of the file ends, by its offsets: found from the last entry of the index, if that is right, without reading
-    /// either file whole.
-    pub(crate) fn last_batch_end(&self) -> Result<Offset, ReadError> {
+    /// Where the last batch of the file ends, by its offsets, and the largest timestamp of the last few batches: found from the last entry
+    /// of the index, if that is right, without reading either file whole.
+    pub(crate) fn last_batches(&self) -> Result<(Offset, Timestamp), ReadError> {
         let is_right = |entry| self.is_right(entry, Patience::Wait).map_err(Miss::into_error);
         let start = match self.last_index_entry() {
             Some(entry) if is_right(entry)? => u64::from(entry.position),
             _ => 0,
         };
-        let mut end = self.base_offset;
+        let (mut end, mut newest) = (self.base_offset, Timestamp::NONE);
         self.walk_from(start, |located| {
             end = located.header.next_offset();
+            newest = newest.max(located.header.max_timestamp);
             false
         })?;
-        Ok(end)
+        Ok((end, newest))
     }
 
     fn last_index_entry(&self) -> Option<IndexEntry> {
@@ -524,6 +541,61 @@ impl Segment {
         let mut time_entries = self.load_time_index();
         time_entries.retain(|entry| i64::from(entry.relative_offset) < end);
         self.replace_indexes(&entries, &time_entries)
+    }
+
+    /// The segment's facts with everything from the batch at `position` on taken away, whose base offset is `next_offset`. `known` are those
+    /// of all of it.
+    pub(crate) fn facts_at(
+        &self,
+        known: &SegmentFacts,
+        position: u64,
+        next_offset: Offset,
+    ) -> Result<SegmentFacts, ReadError> {
+        let empty = SegmentFacts {
+            appended_at: known.appended_at,
+            ..SegmentFacts::empty_at(self.base_offset, known.created_at)
+        };
+        if position == 0 {
+            return Ok(empty);
+        }
+        let kept = self.with_index(|index| {
+            let kept = index.partition_point(|entry| u64::from(entry.position) < position);
+            (kept as u64, index[..kept].last().copied())
+        })?;
+        let (index_entry_count, last_entry) = kept;
+        let relative_end = next_offset.records_since(self.base_offset);
+        let mut times = self.load_time_index();
+        times.retain(|entry| i64::from(entry.relative_offset) < relative_end);
+        let last_time = times.last().copied();
+        let indexed_bytes = last_entry.map_or(0, |entry| u64::from(entry.position));
+        // The time index has the largest timestamp up to the last index entry, unless it is not there to ask.
+        let is_told = last_entry.is_none() || last_time.is_some() || known.max_timestamp.is_none();
+        let mut facts = SegmentFacts {
+            next_offset,
+            size_bytes: position,
+            bytes_since_index_entry: position - indexed_bytes,
+            index_entry_count,
+            last_indexed_timestamp: last_time.map(|entry| entry.timestamp),
+            time_index_entry_count: times.len() as u64,
+            max_timestamp: last_time.map(|entry| {
+                (entry.timestamp, Offset(self.base_offset.0 + i64::from(entry.relative_offset)))
+            }),
+            first_timestamp: known.first_timestamp,
+            ..empty
+        };
+        if facts.first_timestamp.is_none() {
+            let first = self.walk_from(0, |_| true)?.map(|first| first.header.max_timestamp);
+            facts.first_timestamp = first.filter(|timestamp| timestamp.0 >= 0);
+        }
+        self.walk_from(if is_told { indexed_bytes } else { 0 }, |located| {
+            let (header, is_past) = (&located.header, located.position >= position);
+            let newest = facts.max_timestamp.map_or(Timestamp::NONE, |(newest, _)| newest);
+            if !is_past && header.max_timestamp > newest {
+                facts.max_timestamp = Some((header.max_timestamp, header.last_offset()));
+            }
+            is_past
+        })?;
+        Ok(facts)
     }
 
     fn write_entries(&self, extension: &str, position: usize, bytes: &[u8]) -> io::Result<()> {

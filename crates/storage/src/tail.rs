@@ -133,6 +133,14 @@ impl Tail {
         }
     }
 
+    /// Lets go of the batches that reach past `offset`, all of which are written.
+    pub(crate) fn truncate(&mut self, offset: Offset, budget: &TailBudget) {
+        while let Some(batch) = self.batches.pop_back_if(|b| b.next_offset > offset) {
+            budget.bytes.fetch_sub(batch.bytes.len() as u64, Ordering::Relaxed);
+        }
+        self.written = self.written.min(self.batches.len());
+    }
+
     /// Lets go of everything.
     pub(crate) fn clear(&mut self, budget: &TailBudget) {
         let unwritten: u64 = self.unwritten().map(|batch| batch.bytes.len() as u64).sum();

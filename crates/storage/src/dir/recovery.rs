@@ -20,7 +20,7 @@ use super::space::Room;
 use super::{Inner, LogDirOptions, Shared, Suspect};
 use crate::checkpoint::{self, LogCheckpoint};
 use crate::error::OpenError;
-use crate::journal::{self, EntryKind, FoundEntry, Journal, JournalLimits};
+use crate::journal::{self, Entry, EntryKind, FoundEntry, Journal, JournalLimits};
 use crate::layout::{self, StorageMeta};
 use crate::log::Log;
 use crate::open_files::OpenFiles;
@@ -54,7 +54,8 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
     let was_clean =
         take_clean_mark(&*fs, &path, meta).map_err(at("read the clean-shutdown mark"))?;
     let checkpoints = read_checkpoint(&*fs, &path).map_err(at("read the checkpoint"))?;
-    let position_min = checkpoints.values().map(|log| log.covered_position).max().unwrap_or(0);
+    let covered = checkpoints.iter().flatten().map(|(_, log)| log.covered_position);
+    let position_min = covered.max().unwrap_or(0);
 
     let shared = Arc::new(shared(&options));
     let mut replay = Replay {
@@ -63,6 +64,7 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         was_clean,
         logs: BTreeMap::new(),
         missing: BTreeMap::new(),
+        undecided: BTreeMap::new(),
         suspects: Vec::new(),
     };
     let trash = replay.open_folders().map_err(at("list"))?;
@@ -160,6 +162,9 @@ fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenEr
             .to_owned();
         return Err(OpenError::Corrupt { path, reason });
     }
+    // It is there from now on: a missing one was lost.
+    fs::replace_whole(fs, &options.path.join(layout::CHECKPOINT), &checkpoint::encode(&[]))
+        .map_err(at("write a checkpoint beside"))?;
     let dir_id = DirId(Uuid::from_random_bits(options.random.next_u128()));
     let meta = StorageMeta { cluster_id: None, node_id: None, dir_id };
     fs::replace_whole(fs, &path, meta.to_text().as_bytes()).map_err(at("write"))?;
@@ -179,26 +184,27 @@ fn take_clean_mark(fs: &dyn Fs, dir: &Path, meta: StorageMeta) -> io::Result<boo
 fn read_checkpoint(
     fs: &dyn Fs,
     dir: &Path,
-) -> io::Result<HashMap<TopicIdPartition, LogCheckpoint>> {
+) -> io::Result<Option<HashMap<TopicIdPartition, LogCheckpoint>>> {
     let path = dir.join(layout::CHECKPOINT);
-    let Some(bytes) = fs::read_whole(fs, &path, CHECKPOINT_BYTES_MAX)? else {
-        return Ok(HashMap::new());
-    };
-    let logs = checkpoint::decode(&bytes).unwrap_or_else(|| {
+    let Some(bytes) = fs::read_whole(fs, &path, CHECKPOINT_BYTES_MAX)? else { return Ok(None) };
+    let logs = checkpoint::decode(&bytes);
+    if logs.is_none() {
         tracing::warn!(path = %path.display(), "the checkpoint is damaged: all logs are scanned");
-        Vec::new()
-    });
-    Ok(logs.into_iter().map(|log| (log.id, log)).collect())
+    }
+    Ok(logs.map(|logs| logs.into_iter().map(|log| (log.id, log)).collect()))
 }
 
 /// The state of a dir that is being put together.
 struct Replay {
     shared: Arc<Shared>,
-    checkpoints: HashMap<TopicIdPartition, LogCheckpoint>,
+    /// `None` when there is no checkpoint file, or a damaged one.
+    checkpoints: Option<HashMap<TopicIdPartition, LogCheckpoint>>,
     was_clean: bool,
     logs: BTreeMap<TopicIdPartition, Log>,
     /// First segments that are not there, and of which the journal has not yet told that they need not be.
     missing: BTreeMap<TopicIdPartition, folder::Missing>,
+    /// Log ends that the journal says were taken back, and of which the folder does not know.
+    undecided: BTreeMap<TopicIdPartition, Offset>,
     suspects: Vec<Suspect>,
 }
 
@@ -223,7 +229,8 @@ impl Replay {
     }
 
     fn open_folder(&mut self, name: TopicPartition, path: PathBuf) -> io::Result<()> {
-        let opened = folder::open(&self.shared, &self.checkpoints, &name, &path, self.was_clean);
+        let opened =
+            folder::open(&self.shared, self.checkpoints.as_ref(), &name, &path, self.was_clean);
         match opened {
             Ok(folder::Opened { log, missing }) => match self.logs.get(&log.id()) {
                 None => {
@@ -261,7 +268,9 @@ impl Replay {
         {
             self.missing.remove(&id);
         }
-        if let Err(reason) = replay_entry(log, found, self.shared.clock.now())
+        let replayed = note_undecided(&mut self.undecided, log, &found.entry)
+            .and_then(|()| replay_entry(log, found, self.shared.clock.now()));
+        if let Err(reason) = replayed
             && let Some(log) = self.logs.remove(&id)
         {
             log.forget();
@@ -280,6 +289,25 @@ impl Replay {
             self.set_aside(log.topic_partition().clone(), Some(id), reason);
         }
     }
+}
+
+/// After a truncation that was never decided, the log goes on where it ended. If it goes on below, its folder has lost what it knew.
+fn note_undecided(
+    undecided: &mut BTreeMap<TopicIdPartition, Offset>,
+    log: &Log,
+    entry: &Entry<'_>,
+) -> Result<(), String> {
+    match entry.kind {
+        EntryKind::Truncation { to } => drop(undecided.insert(entry.id, to)),
+        EntryKind::Batch { base_offset, .. } => {
+            let to = undecided.remove(&entry.id);
+            if to == Some(base_offset) && base_offset < log.offsets().log_end() {
+                return Err(format!("its truncation to {base_offset} is not remembered"));
+            }
+        }
+        EntryKind::EpochStart { .. } | EntryKind::LogStart { .. } => {}
+    }
+    Ok(())
 }
 
 /// Brings one entry's effect into a log. An error says what contradicts the log.
@@ -308,15 +336,15 @@ fn replay_entry(log: &Log, found: &FoundEntry<'_>, now: Timestamp) -> Result<(),
             log.note_replayed(position, end_position);
             Ok(())
         }
+        // The folder does not say so: it was never decided.
+        EntryKind::Truncation { .. } => {
+            log.note_replayed(position, end_position);
+            Ok(())
+        }
         EntryKind::LogStart { to } => {
             log.replay_log_start(to);
             log.note_replayed(position, end_position);
             Ok(())
         }
     }
-}
-
-/// The offset part of names like `00000000000000000042.log` in a folder.
-fn offsets_of(names: &[String], extension: &str) -> Vec<Offset> {
-    names.iter().filter_map(|name| layout::parse_file_name(name, extension)).collect()
 }

@@ -23,6 +23,7 @@ mod faults;
 mod full_disk;
 mod maintenance;
 mod reads;
+mod truncation;
 
 #[derive(Debug, Default)]
 pub(crate) struct Heard {

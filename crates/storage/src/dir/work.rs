@@ -40,12 +40,13 @@ impl Inner {
         if let Err(error) = journal.sync(&mut group) {
             return Err(self.shared.fail("flush the journal", error));
         }
+        let position = group.position;
         for (id, covered) in group.covered {
             // A writer may have failed while the flush ran: what it would cover is not certain any more.
             self.shared.check_health()?;
             let log = self.logs.read().get(&id).cloned();
             if let Some(log) = log
-                && let Some(durable_end) = log.flushed(covered)
+                && let Some(durable_end) = log.flushed(covered, position)
             {
                 self.shared.observer.flushed(&log, durable_end);
             }
@@ -207,9 +208,8 @@ impl Inner {
     ) -> Result<(), StorageError> {
         // One after the other let go of: deleting thousands keeps open only what readers hold.
         for (id, segment) in doomed {
-            let removed = segment.mark_deleted().and_then(|paths| {
-                paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
-            });
+            let log = self.logs.read().get(&id).cloned();
+            let removed = log.map_or(Ok(()), |log| log.remove_doomed(&segment));
             match removed {
                 Ok(()) => self.shared.open_files.damages.forget(&segment.path("log")),
                 Err(error) if fs::is_out_of_space(&error) => {

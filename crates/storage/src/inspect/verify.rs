@@ -184,7 +184,7 @@ impl Check<'_> {
 
     fn mark_of(&self, marks: &DurableMarks, topic_id: TopicId) -> Option<SegmentFacts> {
         let partition = partition_of(self.folder)?.partition;
-        marks.get(TopicIdPartition { topic_id, partition }).copied()
+        marks.get(self.fs, self.folder, TopicIdPartition { topic_id, partition })
     }
 
     /// Whether a place lies beyond what the checkpoint knows; `None` without a checkpoint.

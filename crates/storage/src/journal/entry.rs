@@ -6,7 +6,10 @@
 //! batch        base offset 8 | leader epoch 4 | rolled 1     attachment: the record batch
 //! epoch start  leader epoch 4 | start offset 8
 //! log start    new log start 8
+//! truncation   new log end 8
 //! ```
+//!
+//! A truncation counts only if the log's folder says so too, see `cut.rs`: the entry gives it its place in the stream.
 
 use bytes::Buf;
 use thalweg_record::{BatchHeader, verify_crc};
@@ -21,6 +24,7 @@ pub(super) const MARK: u8 = 3;
 const BATCH: u8 = 16;
 const EPOCH_START: u8 = 17;
 const LOG_START: u8 = 18;
+const TRUNCATION: u8 = 19;
 
 /// Longest payload: a batch's.
 const PAYLOAD_BYTES_MAX: usize = 33;
@@ -40,6 +44,8 @@ pub(crate) enum EntryKind<'a> {
     EpochStart { epoch: LeaderEpoch, start_offset: Offset },
     /// Records below are no longer readable.
     LogStart { to: Offset },
+    /// What came before this entry may count no more: the log is to end at `to`, whatever this log's earlier entries say.
+    Truncation { to: Offset },
 }
 
 /// The first frame of a file in use.
@@ -83,6 +89,7 @@ impl<'a> Entry<'a> {
             EntryKind::Batch { .. } => BATCH,
             EntryKind::EpochStart { .. } => EPOCH_START,
             EntryKind::LogStart { .. } => LOG_START,
+            EntryKind::Truncation { .. } => TRUNCATION,
         }
     }
 
@@ -107,7 +114,9 @@ impl<'a> Entry<'a> {
                 payload.put(&epoch.0.to_le_bytes());
                 payload.put(&start_offset.0.to_le_bytes());
             }
-            EntryKind::LogStart { to } => payload.put(&to.0.to_le_bytes()),
+            EntryKind::LogStart { to } | EntryKind::Truncation { to } => {
+                payload.put(&to.0.to_le_bytes());
+            }
         }
         payload
     }
@@ -130,6 +139,7 @@ impl<'a> Entry<'a> {
                 start_offset: Offset(rest.try_get_i64_le().ok()?),
             },
             LOG_START => EntryKind::LogStart { to: Offset(rest.try_get_i64_le().ok()?) },
+            TRUNCATION => EntryKind::Truncation { to: Offset(rest.try_get_i64_le().ok()?) },
             _ => return None,
         };
         let topic_id = TopicId(Uuid::from_bytes(topic_id));

@@ -30,7 +30,8 @@ pub(crate) struct Group {
     files: Vec<Arc<dyn File>>,
     pieces: Vec<Piece>,
     sync_dir: bool,
-    position: u64,
+    /// Stream position that the group reaches to.
+    pub(crate) position: u64,
 }
 
 impl Gathering {

@@ -1,5 +1,6 @@
 //! Giving up old records: retention, DeleteRecords, deletion of the whole log.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -74,6 +75,8 @@ impl Log {
         }
         let kept = state.segments.split_off(&after_last);
         let doomed = std::mem::replace(&mut state.segments, kept);
+        files.doomed.retain(|segment| segment.strong_count() > 0);
+        files.doomed.extend(doomed.values().map(Arc::downgrade));
         state.tail.evict_below_offset(to, &self.shared.tail_budget);
         drop(state);
         done.segments_deleted = doomed.len();
@@ -104,6 +107,17 @@ impl Log {
         let state = self.state.lock();
         segment.base_offset < files.durable_active_base
             && state.noted_log_start >= Some(state.core.offsets().log_start())
+    }
+
+    /// Removes the files of a segment that retention gave up, unless a new beginning has done so and may use their names again. Readers
+    /// keep what they hold.
+    pub(crate) fn remove_doomed(&self, segment: &Segment) -> io::Result<()> {
+        let _files = self.files.lock();
+        if segment.is_cut() {
+            return Ok(());
+        }
+        let paths = segment.mark_deleted()?;
+        paths.iter().try_for_each(|path| self.shared.fs.remove_file(path))
     }
 
     /// A file for the segment that begins at the log end, durable before the ones before it go: its name remembers the log end.
@@ -151,7 +165,7 @@ impl Log {
         self.state.lock().tail.clear(&self.shared.tail_budget);
     }
 
-    fn usable(&self) -> Result<(), StorageError> {
+    pub(super) fn usable(&self) -> Result<(), StorageError> {
         if self.is_deleted() {
             return Err(StorageError::Unknown(self.id));
         }
@@ -159,7 +173,7 @@ impl Log {
     }
 }
 
-fn append_error(error: AppendError) -> StorageError {
+pub(super) fn append_error(error: AppendError) -> StorageError {
     match error {
         AppendError::Failed(failed) => StorageError::Failed(failed),
         // The rules are not asked and the frame is small, so it can only be room.

@@ -7,10 +7,11 @@
 //! [`Placement`]: thalweg_log_core::Placement
 
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 
-use thalweg_env::fs::{OpenMode, is_out_of_space, remove_file_if_there};
-use thalweg_log_core::{PartitionLog, SegmentFacts};
+use thalweg_env::fs::{Fs, OpenMode, is_out_of_space, read_whole, remove_file_if_there};
+use thalweg_log_core::{PartitionLog, ProducerStates, SegmentFacts};
 use thalweg_types::Offset;
 
 use super::{Files, Log, State};
@@ -25,6 +26,9 @@ const WRITE_BYTES: usize = 4 << 20;
 
 /// Producer snapshots kept besides the one that the checkpoint names, should that be damaged.
 const OLDER_SNAPSHOTS_KEPT: usize = 1;
+
+/// Producer snapshots larger than this are damage.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 /// Why writing behind stopped. Nothing is lost: the batches stay in the tail and the journal.
 #[derive(Debug)]
@@ -82,6 +86,10 @@ impl Log {
     /// The checkpoint is durable: the journal may forget what it covers, and older producer snapshots may go.
     pub(crate) fn covered(&self, checkpoint: &LogCheckpoint) -> io::Result<()> {
         let mut files = self.files.lock();
+        if checkpoint.covered_position < self.state.lock().truncated_at {
+            // The log's end was taken back meanwhile, durably: this tells of what is gone.
+            return Ok(());
+        }
         if let ProducersAt::Snapshot(at) = checkpoint.producers {
             self.remove_snapshots_before(at, &mut files)?;
         }
@@ -199,7 +207,7 @@ impl Log {
         segment.sync_indexes()
     }
 
-    fn write_snapshot(&self, offset: Offset, states: &[u8]) -> io::Result<()> {
+    pub(super) fn write_snapshot(&self, offset: Offset, states: &[u8]) -> io::Result<()> {
         let path = self.folder.join(layout::file_name(offset, "snapshot"));
         let file = self.shared.fs.open(&path, OpenMode::CreateOrTruncate)?;
         file.write_all_at(&with_checksum(states), 0)?;
@@ -235,7 +243,7 @@ impl Log {
     }
 
     /// Kafka's own file, for its tools and for operators; recovery has the epochs from the dir's checkpoint, so it is not synced.
-    fn write_epochs(&self, checkpoint: &LogCheckpoint) -> io::Result<()> {
+    pub(super) fn write_epochs(&self, checkpoint: &LogCheckpoint) -> io::Result<()> {
         let fs = &self.shared.fs;
         let path = self.folder.join(layout::EPOCH_CHECKPOINT);
         let temporary = self.folder.join("leader-epoch-checkpoint.tmp");
@@ -244,7 +252,7 @@ impl Log {
         fs.rename(&temporary, &path)
     }
 
-    fn classify(&self, error: io::Error) -> WriteBehindError {
+    pub(super) fn classify(&self, error: io::Error) -> WriteBehindError {
         // A write that found no space changed nothing that counts; a sync that fails is another matter, see `sync`.
         if is_out_of_space(&error) {
             return WriteBehindError::NoSpace;
@@ -311,8 +319,16 @@ fn with_checksum(states: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The producer states in the snapshot of this offset, if it is whole.
+pub(crate) fn read_snapshot(fs: &dyn Fs, folder: &Path, offset: Offset) -> Option<ProducerStates> {
+    let path = folder.join(layout::file_name(offset, "snapshot"));
+    let bytes = read_whole(fs, &path, SNAPSHOT_BYTES_MAX).ok()??;
+    let (states, log_end) = ProducerStates::restore(without_checksum(&bytes)?).ok()?;
+    (log_end == offset).then_some(states)
+}
+
 /// The states in a snapshot file, if it is whole.
-pub(crate) fn without_checksum(bytes: &[u8]) -> Option<&[u8]> {
+fn without_checksum(bytes: &[u8]) -> Option<&[u8]> {
     let (states, stored) = bytes.split_last_chunk::<4>()?;
     (u32::from_be_bytes(*stored) == crc_fast::crc32_iscsi(states)).then_some(states)
 }

@@ -18,15 +18,13 @@ use thalweg_record::{BatchHeader, HEADER_BYTES, verify_crc};
 use thalweg_types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition};
 
 use super::super::Shared;
-use super::{jitter_seed, offsets_of};
+use super::jitter_seed;
 use crate::checkpoint::{LogCheckpoint, ProducersAt};
+use crate::cut;
 use crate::error::ReadError;
 use crate::layout;
-use crate::log::{Log, LogParts, checkpoint_of, without_checksum};
+use crate::log::{Log, LogParts, checkpoint_of, read_snapshot};
 use crate::segment::{Patience, Segment, Window};
-
-/// Producer snapshots larger than this are damage.
-const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug)]
 pub(super) enum FolderError {
@@ -67,16 +65,36 @@ pub(super) struct Missing {
 /// Opens a folder.
 pub(super) fn open(
     shared: &Arc<Shared>,
-    checkpoints: &HashMap<TopicIdPartition, LogCheckpoint>,
+    checkpoints: Option<&HashMap<TopicIdPartition, LogCheckpoint>>,
     name: &TopicPartition,
     path: &Path,
     was_clean: bool,
 ) -> Result<Opened, FolderError> {
-    let names = list_files(shared, path)?;
-    let bases = offsets_of(&names, "log");
     let (id, created_position) = read_id(shared, name, path)?;
     // An entry that covers nothing since the creation is an earlier folder's, or says no more than an empty folder.
-    let checkpoint = checkpoints.get(&id).filter(|c| c.covered_position > created_position);
+    let checkpoint = checkpoints
+        .and_then(|checkpoints| checkpoints.get(&id))
+        .filter(|checkpoint| checkpoint.covered_position > created_position);
+    let is_newer = |(cut, _): &(LogCheckpoint, bool)| {
+        checkpoint.is_none_or(|checkpoint| checkpoint.covered_position < cut.covered_position)
+    };
+    let cut = read_cut(shared, id, path)?.filter(is_newer);
+    let place = cut::Place { fs: &shared.fs, open_files: &shared.open_files, folder: path };
+    let checkpoint = match &cut {
+        Some((to, false)) if checkpoints.is_some() => {
+            cut::carry_out(place, to)?;
+            Some(to)
+        }
+        Some((to, false)) => {
+            cut::settle(place, to)?;
+            None
+        }
+        Some((_, true)) => None,
+        None => checkpoint,
+    };
+    let cut = cut.as_ref().map(|(to, _)| to);
+    let names = list_files(shared, path)?;
+    let bases = layout::offsets_of(&names, "log");
     let mut opening = Opening {
         shared,
         id,
@@ -86,7 +104,7 @@ pub(super) fn open(
         found: Found::new(checkpoint),
         segments: BTreeMap::new(),
     };
-    let snapshots = offsets_of(&names, "snapshot");
+    let snapshots = layout::offsets_of(&names, "snapshot");
     let scan_from = opening.take_closed(&bases, checkpoint)?;
     let sound_snapshot = opening.restore_producers(checkpoint, &snapshots)?;
     for (at, base_offset) in scan_from.iter().enumerate() {
@@ -95,8 +113,44 @@ pub(super) fn open(
     opening.require_checkpointed(checkpoint)?;
     let missing = opening.missing_first(checkpoint);
     let snapshots = (snapshots, sound_snapshot);
-    let log = opening.finish(name.clone(), checkpoint, created_position, snapshots);
+    let begins = Begins::new(created_position, cut);
+    let log = opening.finish(name.clone(), checkpoint, begins, snapshots);
     Ok(Opened { log, missing })
+}
+
+/// What the log is known to be no less than, when there is no checkpoint.
+#[derive(Debug, Clone, Copy)]
+struct Begins {
+    /// What the journal says about this log below is of another folder, or was cut.
+    position: u64,
+    log_start: Offset,
+    leader_epoch: LeaderEpoch,
+}
+
+impl Begins {
+    fn new(created_position: u64, cut: Option<&LogCheckpoint>) -> Self {
+        Self {
+            position: cut.map_or(created_position, |cut| cut.covered_position),
+            log_start: cut.map_or(Offset::ZERO, |cut| cut.log_start),
+            leader_epoch: cut.map_or(LeaderEpoch::NONE, |cut| cut.leader_epoch),
+        }
+    }
+}
+
+/// The log's own note of its newest truncation, if there ever was one, and whether it is settled.
+fn read_cut(
+    shared: &Shared,
+    id: TopicIdPartition,
+    path: &Path,
+) -> Result<Option<(LogCheckpoint, bool)>, FolderError> {
+    match cut::read(&*shared.fs, path)? {
+        cut::Found::Nothing => Ok(None),
+        cut::Found::Cut { to, is_settled } if to.id == id => Ok(Some((*to, is_settled))),
+        cut::Found::Cut { .. } => {
+            Err(FolderError::damaged(id, "truncation is of another partition"))
+        }
+        cut::Found::Damaged => Err(FolderError::damaged(id, "truncation is damaged")),
+    }
 }
 
 /// The folder's file names; leftovers of deletions and replacements are removed.
@@ -188,8 +242,8 @@ impl Opening<'_> {
                 }
                 continue;
             }
-            self.require_next(&segment, next_offset)?;
-            let facts = self.closed_facts(&segment, next_offset)?;
+            let newest_at_least = self.require_next(&segment, next_offset)?;
+            let facts = self.closed_facts(&segment, next_offset, newest_at_least)?;
             segment.close();
             self.found.facts.push(facts);
         }
@@ -211,11 +265,18 @@ impl Opening<'_> {
     }
 
     /// Whether the next segment is the next one: if this one ends, whole, before it, there was another between them, or more of this one.
-    fn require_next(&self, segment: &Segment, next_offset: Offset) -> Result<(), FolderError> {
-        let end = match segment.last_batch_end() {
-            Ok(end) => end,
+    /// Gives the largest timestamp of its last few batches.
+    fn require_next(
+        &self,
+        segment: &Segment,
+        next_offset: Offset,
+    ) -> Result<Timestamp, FolderError> {
+        let (end, newest) = match segment.last_batches() {
+            Ok(last) => last,
             // For those who read it: what is around the damage is served.
-            Err(ReadError::Corrupt { .. } | ReadError::OutOfRange { .. }) => return Ok(()),
+            Err(ReadError::Corrupt { .. } | ReadError::OutOfRange { .. }) => {
+                return Ok(Timestamp::NONE);
+            }
             Err(ReadError::Io { source, .. }) => {
                 return Err(io::Error::new(source.kind(), source).into());
             }
@@ -227,14 +288,16 @@ impl Opening<'_> {
             );
             return Err(FolderError::damaged(self.id, reason));
         }
-        Ok(())
+        Ok(newest)
     }
 
-    /// A closed segment was synced before the next one was begun, so its size and the end of its time index say enough.
+    /// A closed segment was synced before the next one was begun, so its size and the end of its time index say enough: that has its
+    /// largest timestamp.
     fn closed_facts(
         &self,
         segment: &Segment,
         next_offset: Offset,
+        newest_at_least: Timestamp,
     ) -> Result<SegmentFacts, FolderError> {
         let base_offset = segment.base_offset;
         let located = |entry: TimeIndexEntry| {
@@ -244,7 +307,8 @@ impl Opening<'_> {
         let is_possible = |(timestamp, offset): (Timestamp, Offset)| {
             timestamp > Timestamp(0) && offset < next_offset
         };
-        if newest.is_some_and(|newest| !is_possible(newest)) {
+        let newest_told = newest.map_or(Timestamp::NONE, |(timestamp, _)| timestamp);
+        if newest.is_some_and(|newest| !is_possible(newest)) || newest_told < newest_at_least {
             segment
                 .rebuild_indexes()
                 .map_err(|error| FolderError::damaged(self.id, error.to_string()))?;
@@ -388,7 +452,10 @@ impl Opening<'_> {
         let Some(checkpoint) = checkpoint else { return Ok(None) };
         let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(None) };
         let usable = snapshots.iter().rev().filter(|offset| **offset <= at);
-        let restored = usable.copied().find_map(|offset| self.read_snapshot(offset));
+        let restored = usable.copied().find_map(|offset| {
+            let states = read_snapshot(&*self.shared.fs, &self.path, offset)?;
+            Some((states, offset))
+        });
         let (states, from) = restored.unwrap_or_else(|| (ProducerStates::default(), Offset::ZERO));
         self.found.producers = states;
         if from < at {
@@ -397,13 +464,6 @@ impl Opening<'_> {
                 .map_err(|error| FolderError::damaged(self.id, error.to_string()))?;
         }
         Ok((from == at).then_some(at))
-    }
-
-    fn read_snapshot(&self, offset: Offset) -> Option<(ProducerStates, Offset)> {
-        let path = self.path.join(layout::file_name(offset, "snapshot"));
-        let bytes = fs::read_whole(&*self.shared.fs, &path, SNAPSHOT_BYTES_MAX).ok()??;
-        let (states, log_end) = ProducerStates::restore(without_checksum(&bytes)?).ok()?;
-        (log_end == offset).then_some((states, log_end))
     }
 
     fn read_epochs(&self) -> Option<EpochIndex> {
@@ -444,13 +504,13 @@ impl Opening<'_> {
         self,
         name: TopicPartition,
         checkpoint: Option<&LogCheckpoint>,
-        created_position: u64,
+        begins: Begins,
         (snapshots, sound_snapshot): (Vec<Offset>, Option<Offset>),
     ) -> Log {
         let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
         let newest_noted = self.read_epochs().and_then(|epochs| epochs.latest());
         let recovered = RecoveredLog {
-            log_start: checkpoint.map_or(first, |c| c.log_start),
+            log_start: checkpoint.map_or_else(|| first.max(begins.log_start), |c| c.log_start),
             high_watermark: checkpoint.map_or(first, |c| c.high_watermark),
             segments: self.found.facts,
             epochs: self.found.epochs,
@@ -470,10 +530,13 @@ impl Opening<'_> {
             // An epoch that wrote nothing is in no batch.
             core.begin_leader_epoch(newest.epoch).expect("newer than the log's");
         }
+        if checkpoint.is_none() && begins.leader_epoch > core.leader_epoch() {
+            core.begin_leader_epoch(begins.leader_epoch).expect("newer than the log's");
+        }
         let is_checkpointed = checkpoint.is_some();
         let checkpoint = checkpoint
             .cloned()
-            .unwrap_or_else(|| checkpoint_of(self.id, &core, created_position, ProducersAt::Empty));
+            .unwrap_or_else(|| checkpoint_of(self.id, &core, begins.position, ProducersAt::Empty));
         let parts = LogParts {
             id: self.id,
             name,

@@ -26,6 +26,10 @@ struct Model {
     log_start: Offset,
     next_sequence: i32,
     epoch: i32,
+    /// What it is instead if a truncation that failed took place.
+    maybe_cut: Option<Box<Model>>,
+    /// Where the log began, or began anew.
+    base: Offset,
     /// A creation or a deletion that failed: the log may be there or not.
     uncertain: bool,
 }
@@ -69,7 +73,32 @@ impl Model {
     }
 
     fn end(&self) -> Offset {
-        self.batches.last().map_or(Offset(0), |batch| Self::header(batch).next_offset())
+        self.batches.last().map_or(self.base, |batch| Self::header(batch).next_offset())
+    }
+
+    /// The same cut at the batch that reaches past `to`.
+    fn truncated(&self, to: Offset) -> Self {
+        let kept = self.batches.iter().take_while(|batch| Self::header(batch).next_offset() <= to);
+        let mut cut = Self { batches: kept.cloned().collect(), ..self.clone() };
+        if cut.end() <= cut.log_start {
+            return self.anew(cut.log_start);
+        }
+        cut.settle();
+        cut
+    }
+
+    /// The same without records, beginning at `at`.
+    fn anew(&self, at: Offset) -> Self {
+        let mut anew = Self { batches: Vec::new(), base: at, log_start: at, ..self.clone() };
+        anew.settle();
+        anew
+    }
+
+    fn settle(&mut self) {
+        self.flushed_end = self.end();
+        let producers = self.producers();
+        let newest = producers.values().next().and_then(|(_, batches)| batches.last().copied());
+        self.next_sequence = newest.map_or(0, |batch| batch.last_sequence.0 + 1);
     }
 
     fn producers(&self) -> BTreeMap<i64, (i16, Vec<ProducerBatch>)> {
@@ -119,7 +148,7 @@ impl World {
         let Some(log) = dir.log(&id(partition)) else {
             return self.create(dir, partition);
         };
-        match self.below(40) {
+        match self.below(44) {
             0..=23 => self.append(dir, &log, partition),
             24..=29 => self.flush(dir),
             30..=33 => dir.step_write_behind().map(|_| ()).map_err(|_| ()),
@@ -127,6 +156,16 @@ impl World {
             35 | 36 => self.retain(&log, partition),
             37 => self.delete_records(&log, partition),
             38 => self.begin_epoch(&log, partition),
+            40..=42 => {
+                let offsets = log.offsets();
+                let span = offsets.log_end().records_since(offsets.log_start()) as u64;
+                let to = Offset(offsets.log_end().0 - self.below(span / 2 + 1) as i64);
+                self.truncate(&log, partition, to)
+            }
+            43 => {
+                let at = Offset(self.below(log.offsets().log_end().0 as u64 * 2 + 1) as i64);
+                self.begin_anew(&log, partition, at)
+            }
             _ if self.below(4) == 0 => self.delete(dir, partition),
             _ => self.flush(dir),
         }
@@ -214,6 +253,52 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn truncate(&mut self, log: &Log, partition: i32, to: Offset) -> Result<(), ()> {
+        let model = self.models.get_mut(&partition).unwrap();
+        // Of a producer that wrote nothing since, retention takes what a truncation would look for.
+        let first = log.inspect(|core| core.segments()[0].base_offset);
+        if to < model.end() && first > model.base {
+            return Ok(());
+        }
+        if to >= model.end() {
+            assert_eq!(log.truncate(to, true).map_err(|_| ())?, model.end());
+            return Ok(());
+        }
+        let cut = model.truncated(to);
+        match log.truncate(to, true) {
+            Ok(end) => {
+                assert_eq!(end, cut.end());
+                *model = cut;
+                check_cut(model, log);
+                self.begin_epoch(log, partition)
+            }
+            Err(StorageError::Throttled) => Ok(()),
+            Err(StorageError::Failed(_)) => {
+                model.maybe_cut = Some(Box::new(cut));
+                Err(())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(super) fn begin_anew(&mut self, log: &Log, partition: i32, at: Offset) -> Result<(), ()> {
+        let model = self.models.get_mut(&partition).unwrap();
+        let anew = model.anew(at);
+        match log.restart(at) {
+            Ok(()) => {
+                *model = anew;
+                check_cut(model, log);
+                self.begin_epoch(log, partition)
+            }
+            Err(StorageError::Throttled) => Ok(()),
+            Err(StorageError::Failed(_)) => {
+                model.maybe_cut = Some(Box::new(anew));
+                Err(())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     fn delete(&mut self, dir: &LogDir, partition: i32) -> Result<(), ()> {
         self.models.get_mut(&partition).unwrap().uncertain = true;
         match dir.delete(&id(partition)) {
@@ -271,6 +356,31 @@ impl World {
     }
 }
 
+/// A log that was just cut: everything left is durable and as it was.
+fn check_cut(model: &Model, log: &Log) {
+    let offsets = log.offsets();
+    let ends = (offsets.log_end(), offsets.recovery_point(), offsets.log_start());
+    assert_eq!(ends, (model.end(), model.end(), model.log_start));
+    assert!(offsets.high_watermark() <= offsets.log_end());
+    assert_eq!(log.inspect(|core| summary(core.producers())), model.producers());
+    check_batches(model, log);
+}
+
+fn check_batches(model: &Model, log: &Log) {
+    let start = log.offsets().log_start();
+    let expected: Vec<(Offset, Vec<u8>)> = model
+        .batches
+        .iter()
+        .map(|batch| (Model::header(batch).base_offset, batch.clone()))
+        .filter(|(_, batch)| Model::header(batch).next_offset() > start)
+        .collect();
+    assert_eq!(read_all(log, start), expected);
+    for (base_offset, batch) in &expected {
+        let epoch = Model::header(batch).leader_epoch;
+        assert_eq!(log.epoch_at((*base_offset).max(start)), Some(epoch));
+    }
+}
+
 fn stamp(batch: &mut [u8], model: &Model, epoch: LeaderEpoch) {
     thalweg_record::stamp(batch, model.end(), epoch);
 }
@@ -279,6 +389,15 @@ fn verify_log(model: &mut Model, log: &Log, crash: Crash, durability: Durability
     let offsets = log.offsets();
     let end = offsets.log_end();
     assert_eq!(offsets.recovery_point(), end, "everything found is durable");
+    if let Some(cut) = model.maybe_cut.take() {
+        let found = (end, log.inspect(|core| summary(core.producers())));
+        let is_anew = cut.end() == cut.log_start;
+        if found == (cut.end(), cut.producers())
+            && (!is_anew || offsets.log_start() == cut.log_start)
+        {
+            *model = *cut;
+        }
+    }
     if let Some(maybe) = model.maybe.take()
         && end > model.end()
     {
@@ -298,19 +417,9 @@ fn verify_log(model: &mut Model, log: &Log, crash: Crash, durability: Durability
         "{start} {}",
         model.log_start
     );
-    let expected: Vec<(Offset, Vec<u8>)> = model
-        .batches
-        .iter()
-        .map(|batch| (Model::header(batch).base_offset, batch.clone()))
-        .filter(|(_, batch)| Model::header(batch).next_offset() > start)
-        .collect();
-    assert_eq!(read_all(log, start), expected);
-    for (base_offset, batch) in &expected {
-        let epoch = Model::header(batch).leader_epoch;
-        assert_eq!(log.epoch_at((*base_offset).max(start)), Some(epoch));
-    }
+    check_batches(model, log);
     let producers = log.inspect(|core| summary(core.producers()));
-    assert_eq!(producers, model.producers());
+    assert_eq!(producers, model.producers(), "{offsets:?} {:?} {}", model.base, model.log_start);
     let next = producers.values().next().and_then(|(_, batches)| batches.last().copied());
     model.next_sequence = next.map_or(0, |batch| batch.last_sequence.0 + 1);
     model.epoch = model.epoch.max(log.leader_epoch().0);
@@ -399,23 +508,80 @@ fn script(world: &mut World, dir: &LogDir) -> Result<(), ()> {
     world.flush(dir)
 }
 
+type Script = fn(&mut World, &LogDir) -> Result<(), ()>;
+
+/// A script of truncations: in the tail, in a segment, at a segment's beginning, over several segments, of everything, each followed by
+/// other batches at the same offsets.
+fn cutting_script(world: &mut World, dir: &LogDir) -> Result<(), ()> {
+    world.create(dir, 0)?;
+    let log = dir.log(&id(0)).ok_or(())?;
+    for round in 0..6 {
+        for _ in 0..9 {
+            world.append(dir, &log, 0)?;
+        }
+        if round % 2 == 0 {
+            world.flush(dir)?;
+        }
+        if round % 3 == 1 {
+            dir.write_all_behind().map_err(|_| ())?;
+        }
+        let (start, end) = (log.offsets().log_start(), log.offsets().log_end());
+        let bases = log.inspect(|core| {
+            core.segments().iter().map(|segment| segment.base_offset).collect::<Vec<_>>()
+        });
+        let to = match round {
+            0 => Offset(end.0 - 2),
+            1 => bases[bases.len() - 1],
+            2 => Offset(bases[1].0 + 2),
+            3 => Offset(end.0 - 5),
+            _ => start,
+        };
+        world.truncate(&log, 0, to)?;
+        world.append(dir, &log, 0)?;
+        if round == 1 {
+            dir.write_all_behind().map_err(|_| ())?;
+        }
+        world.append(dir, &log, 0)?;
+        world.flush(dir)?;
+        if round == 3 {
+            world.begin_anew(&log, 0, Offset(7))?;
+        }
+    }
+    let end = log.offsets().log_end();
+    world.begin_anew(&log, 0, Offset(end.0 + 40))?;
+    world.append(dir, &log, 0)?;
+    world.flush(dir)
+}
+
 #[test]
 fn power_may_go_at_every_single_operation_of_a_script() {
     for promise in [Promise::Fsync, Promise::Replicated, Promise::Mixed] {
-        let operations = {
-            let mut world = World::new(0, promise);
-            let dir = world.bench.open();
-            script(&mut world, &dir).unwrap();
-            world.bench.fs.operations()
-        };
-        assert!(operations > 80, "{promise:?}: {operations}");
-        for cut_at in 0..operations {
-            cut_once(promise, cut_at);
-        }
+        cut_everywhere(script, promise, 80);
     }
 }
 
-fn cut_once(promise: Promise, cut_at: u64) {
+#[test]
+fn power_may_go_at_every_single_operation_of_truncations() {
+    for promise in [Promise::Fsync, Promise::Replicated] {
+        cut_everywhere(cutting_script, promise, 150);
+    }
+}
+
+fn cut_everywhere(script: Script, promise: Promise, operations_min: u64) {
+    let operations = {
+        let mut world = World::new(0, promise);
+        world.random = SeededRandom::new(0xabcdef);
+        let dir = world.bench.open();
+        script(&mut world, &dir).unwrap();
+        world.bench.fs.operations()
+    };
+    assert!(operations > operations_min, "{promise:?}: {operations}");
+    for cut_at in 0..operations {
+        cut_once(script, promise, cut_at);
+    }
+}
+
+fn cut_once(script: Script, promise: Promise, cut_at: u64) {
     let mut world = World::new(cut_at, promise);
     world.random = SeededRandom::new(0xabcdef);
     world.bench.fs.inject(cut_at, Fault::PowerCut);

@@ -25,6 +25,8 @@ struct Contents {
 enum End {
     Kill,
     Clean,
+    /// A kill after both logs' ends were taken back.
+    Truncated,
 }
 
 fn config() -> LogConfig {
@@ -64,10 +66,19 @@ fn written_with(end: End, config: LogConfig) -> (Bench, Vec<Contents>) {
     logs[0].delete_records(Offset(2)).unwrap();
     dir.step_flush().unwrap();
     dir.write_all_behind().unwrap();
-    if end == End::Clean {
-        dir.shutdown().unwrap();
-    } else {
-        produce(3);
+    match end {
+        End::Clean => dir.shutdown().unwrap(),
+        End::Kill => produce(3),
+        End::Truncated => {
+            produce(3);
+            for log in &logs {
+                log.truncate(Offset(13), true).unwrap();
+                log.begin_leader_epoch(LeaderEpoch(5)).unwrap();
+                append(log, batch(&[&[7; 150]], 1_000_100, Some((9, 0, 13)))).unwrap();
+            }
+            dir.step_flush().unwrap();
+            dir.step_flush().unwrap();
+        }
     }
     let contents = logs.iter().map(|log| contents(log).unwrap()).collect();
     drop((dir, logs));
@@ -266,14 +277,14 @@ fn a_read_that_fails_is_an_error_of_that_call_and_of_nothing_else() {
 
 #[test]
 fn a_flipped_bit_anywhere_is_noticed_before_anything_wrong_is_served() {
-    for end in [End::Kill, End::Clean] {
+    for end in [End::Kill, End::Clean, End::Truncated] {
         damage_every_byte(end, |bytes, at| bytes[at] ^= 1 << (at % 8), "flipped");
     }
 }
 
 #[test]
 fn a_file_cut_anywhere_is_noticed_before_anything_is_missing() {
-    for end in [End::Kill, End::Clean] {
+    for end in [End::Kill, End::Clean, End::Truncated] {
         damage_every_byte(end, |bytes, at| bytes.truncate(at), "cut at");
     }
 }
@@ -303,7 +314,7 @@ fn lose_each_segment(end: End) -> BTreeMap<PathBuf, Taken> {
 
 #[test]
 fn a_missing_segment_sets_the_log_aside_wherever_it_was() {
-    for end in [End::Kill, End::Clean] {
+    for end in [End::Kill, End::Clean, End::Truncated] {
         let found = lose_each_segment(end);
         assert!(found.len() >= 3, "{found:?}");
         assert!(found.values().all(|taken| *taken == Taken::SetAside), "{end:?}: {found:?}");
