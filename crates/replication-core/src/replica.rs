@@ -23,6 +23,8 @@ pub struct Replica {
     is_stopping: bool,
     /// Handshakes sent by all followers this replica has been, so that no answer fits two of them.
     attempts: u32,
+    /// When to say again that the metadata wants a damaged replica to lead: a report may be lost, and nobody else knows of it.
+    report_unfit_at: Option<Moment>,
     actions: VecDeque<Action>,
 }
 
@@ -50,6 +52,7 @@ impl Replica {
             lease_is_valid: true,
             is_stopping: false,
             attempts: 0,
+            report_unfit_at: None,
             actions: VecDeque::new(),
         }
     }
@@ -96,6 +99,7 @@ impl Replica {
         if let Role::Leader(_) = self.role {
             self.actions.push_back(Action::FailWaiting(AckFailure::LeadershipLost));
         }
+        self.report_unfit_at = None;
         self.role = match partition.leader {
             Some(leader) if leader == self.me.node => self.lead(metadata, log, now),
             Some(leader) => self.follow(leader, partition, log, now),
@@ -109,7 +113,7 @@ impl Replica {
     fn lead(&mut self, metadata: &Metadata<'_>, log: LogView<'_>, now: Moment) -> Role {
         let partition = metadata.partition;
         if self.fitness != Fitness::Fit && !mutant!(Mutant::M30) {
-            self.actions.push_back(Action::ReportUnfit(self.fitness));
+            self.report_unfit(now);
             return idle(partition);
         }
         self.actions.push_back(Action::BeginEpoch(partition.leader_epoch));
@@ -120,6 +124,11 @@ impl Replica {
             leader.handle_shutdown();
         }
         Role::Leader(Box::new(leader))
+    }
+
+    fn report_unfit(&mut self, now: Moment) {
+        self.actions.push_back(Action::ReportUnfit(self.fitness));
+        self.report_unfit_at = Some(now.saturating_add_ms(self.timing.retry_ms * 10));
     }
 
     fn follow(
@@ -160,7 +169,7 @@ impl Replica {
         }
     }
 
-    /// Damage was found in the log, or has been repaired. A damaged leader resigns and asks to be replaced.
+    /// Damage was found in the log, or has been repaired. A damaged leader resigns and asks to be replaced, until it is.
     pub fn handle_fitness(&mut self, fitness: Fitness) {
         self.fitness = fitness;
         let is_unfit = fitness != Fitness::Fit && !mutant!(Mutant::M30);
@@ -171,6 +180,8 @@ impl Replica {
             Role::Leader(leader) if is_unfit => {
                 self.actions.push_back(Action::FailWaiting(AckFailure::LeadershipLost));
                 self.role = idle(leader.partition());
+                // At the next occasion; from then on now and again.
+                self.report_unfit_at = Some(Moment(0));
             }
             Role::Follower(follower) => follower.set_fitness(fitness),
             Role::Leader(_) | Role::Idle { .. } => {}
@@ -199,6 +210,9 @@ impl Replica {
             Role::Follower(follower) => {
                 follower.connect(now, &mut self.actions);
                 self.attempts = follower.attempts();
+            }
+            Role::Idle { .. } if self.report_unfit_at.is_some_and(|at| at <= now) => {
+                self.report_unfit(now);
             }
             Role::Idle { .. } => {}
         }
@@ -316,7 +330,7 @@ impl Replica {
         match &self.role {
             Role::Leader(leader) => leader.next_deadline(now),
             Role::Follower(follower) => follower.next_deadline(),
-            Role::Idle { .. } => None,
+            Role::Idle { .. } => self.report_unfit_at,
         }
     }
 

@@ -4,7 +4,7 @@ use thalweg_replication_core::Identity;
 use thalweg_replication_core::{
     AckFailure, Action, Fitness, LogView, Metadata, Replica, Role, Timing,
 };
-use thalweg_types::{Acks, LogIndex, NodeId, Offset};
+use thalweg_types::{Acks, LeaderEpoch, LogIndex, NodeId, Offset};
 
 use super::bench::*;
 
@@ -56,6 +56,25 @@ fn a_damaged_or_halted_replica_does_not_lead() {
         assert!(matches!(bench.replica.role(), Role::Idle { .. }));
         assert!(bench.replica.admit_append(Acks::Leader).is_err());
     }
+}
+
+/// D3: a report may be lost, and the controller goes on believing that it leads.
+#[test]
+fn a_damaged_leader_asks_again_until_it_is_replaced() {
+    let mut bench = Bench::leading();
+    bench.replica.handle_fitness(Fitness::Suspect);
+    bench.actions();
+    let asked = [Action::ReportUnfit(Fitness::Suspect)];
+    assert!(bench.replica.next_deadline(bench.now).is_some());
+    assert_eq!(bench.wait(0), asked);
+    assert_eq!(bench.wait(RETRY_MS), []);
+    assert_eq!(bench.wait(RETRY_MS * 10), asked);
+    bench.change(|partition| {
+        partition.leader = Some(NodeId(2));
+        partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0 + 1);
+    });
+    let again = bench.wait(RETRY_MS * 100);
+    assert!(!again.contains(&Action::ReportUnfit(Fitness::Suspect)), "{again:?}");
 }
 
 /// D3, I14.
