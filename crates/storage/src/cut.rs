@@ -22,7 +22,7 @@ use std::sync::Arc;
 use thalweg_env::fs::{self, File, Fs, OpenMode, is_out_of_space, remove_file_if_there};
 use thalweg_types::Offset;
 
-use crate::checkpoint::{self, LogCheckpoint, ProducersAt};
+use crate::checkpoint::{self, LogCheckpoint};
 use crate::layout;
 use crate::log::failed_sync;
 use crate::open_files::OpenFiles;
@@ -86,7 +86,7 @@ pub(crate) fn carry_out(place: Place<'_>, to: &LogCheckpoint) -> io::Result<Opti
         remove_segment(place, *base_offset)?;
     }
     // A new beginning has no history before it.
-    let is_anew = to.active.is_empty() && to.log_start == active_base;
+    let is_anew = is_anew(to);
     for base_offset in bases.iter().filter(|base| is_anew && **base < active_base) {
         remove_segment(place, *base_offset)?;
     }
@@ -115,10 +115,11 @@ pub(crate) fn carry_out(place: Place<'_>, to: &LogCheckpoint) -> io::Result<Opti
 
 /// Whether a producer snapshot is of the history that is left.
 pub(crate) fn keeps_snapshot(to: &LogCheckpoint, snapshot: Offset) -> bool {
-    match to.producers {
-        ProducersAt::Empty => false,
-        ProducersAt::Snapshot(at) => snapshot <= at,
-    }
+    !is_anew(to) && snapshot <= to.active.next_offset
+}
+
+fn is_anew(to: &LogCheckpoint) -> bool {
+    to.active.is_empty() && to.log_start == to.active.base_offset
 }
 
 fn remove_segment(place: Place<'_>, base_offset: Offset) -> io::Result<()> {

@@ -59,6 +59,8 @@ struct State {
     tail: Tail,
     /// By base offset; those whose files exist.
     segments: BTreeMap<Offset, Arc<Segment>>,
+    /// Producer states where segments begin whose files do not exist yet: a later cut in such a segment starts from them.
+    begun_with: Vec<(Offset, Vec<u8>)>,
     /// Stream position after this log's newest frame.
     journal_end: u64,
     /// The newest log start that the journal has noted.
@@ -111,6 +113,16 @@ pub(crate) struct LogParts {
     pub(crate) sound_snapshot: Option<Offset>,
 }
 
+impl State {
+    /// A segment begins at the log end.
+    fn note_beginning(&mut self) {
+        let log_end = self.core.offsets().log_end();
+        if !self.core.producers().is_empty() {
+            self.begun_with.push((log_end, self.core.producers().snapshot(log_end)));
+        }
+    }
+}
+
 impl Log {
     pub(crate) fn new(shared: Arc<Shared>, parts: LogParts) -> Self {
         Self {
@@ -122,6 +134,7 @@ impl Log {
                 core: parts.core,
                 tail: Tail::default(),
                 segments: parts.segments,
+                begun_with: Vec::new(),
                 journal_end: parts.checkpoint.covered_position,
                 noted_log_start: None,
                 truncated_at: 0,
@@ -245,6 +258,9 @@ impl Log {
         };
         let awaited = state.core.config().durability == Durability::Fsync;
         let written = self.write_journal(state, kind, stamped.next_offset(), awaited)?;
+        if roll.is_some() {
+            state.note_beginning();
+        }
         let placement = state.core.apply_append(stamped, roll, now);
         let kept = tail::into_kept(batch);
         let entry = TailBatch::new(kept, stamped, placement, written.position);
@@ -301,6 +317,9 @@ impl Log {
         state.core.decide_append(header, Origin::Replica, now)?;
         // The reason is not remembered, nor does anything depend on it.
         let roll = rolled.then_some(RollReason::Bytes);
+        if rolled {
+            state.note_beginning();
+        }
         let placement = state.core.apply_append(header, roll, now);
         let entry = TailBatch::new(batch, header, placement, position);
         state.tail.push(entry, &self.shared.tail_budget);

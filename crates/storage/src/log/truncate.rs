@@ -265,6 +265,7 @@ impl Log {
         self.note_epochs(&checkpoint)?;
         state.tail.truncate(log_end, &self.shared.tail_budget);
         state.core = core;
+        state.begun_with.clear();
         state.truncated_at = written.end_position;
         files.snapshots.retain(|snapshot| cut::keeps_snapshot(&checkpoint, *snapshot));
         files.sound_snapshot = None;

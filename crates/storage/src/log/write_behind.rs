@@ -6,6 +6,7 @@
 //!
 //! [`Placement`]: thalweg_log_core::Placement
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ struct Work {
     checkpoint: LogCheckpoint,
     /// Producer states at the log end, if there are any and they are not on disk.
     snapshot: Option<(Offset, Vec<u8>)>,
+    /// Those where the segments to be created begin.
+    begun_with: Vec<(Offset, Vec<u8>)>,
     epochs_changed: bool,
 }
 
@@ -77,6 +80,7 @@ impl Log {
         }
         // Readers turn to the file for evicted batches: it must be listed before they are evictable.
         state.tail.mark_written(work.batches.len(), &self.shared.tail_budget);
+        state.begun_with.drain(..work.begun_with.len());
         drop(state);
         files.checkpoint = work.checkpoint;
         files.is_checkpointed = true;
@@ -129,6 +133,7 @@ impl Log {
         Work {
             segments: segments.copied().collect(),
             snapshot: snapshot_due.then(|| (log_end, core.producers().snapshot(log_end))),
+            begun_with: state.begun_with.clone(),
             epochs_changed: *core.epochs() != files.checkpoint.epochs,
             checkpoint: checkpoint_of(self.id, core, state.journal_end, producers),
             batches,
@@ -138,6 +143,7 @@ impl Log {
     fn execute(&self, work: &Work, files: &mut Files) -> io::Result<Vec<Arc<Segment>>> {
         let mut created = Vec::new();
         let mut sync_folder = false;
+        self.write_beginnings(&work.begun_with, files)?;
         let mut previous = files.checkpoint.active.base_offset;
         let chunks = work
             .batches
@@ -207,6 +213,20 @@ impl Log {
         segment.sync_indexes()
     }
 
+    /// Producer states where segments begin are there before the segments are.
+    fn write_beginnings(
+        &self,
+        begun_with: &[(Offset, Vec<u8>)],
+        files: &mut Files,
+    ) -> io::Result<()> {
+        for (offset, states) in begun_with {
+            self.write_snapshot(*offset, states)?;
+            files.snapshots.retain(|known| known != offset);
+            files.snapshots.push(*offset);
+        }
+        if begun_with.is_empty() { Ok(()) } else { self.shared.fs.sync_dir(&self.folder) }
+    }
+
     pub(super) fn write_snapshot(&self, offset: Offset, states: &[u8]) -> io::Result<()> {
         let path = self.folder.join(layout::file_name(offset, "snapshot"));
         let file = self.shared.fs.open(&path, OpenMode::CreateOrTruncate)?;
@@ -214,12 +234,17 @@ impl Log {
         file.sync_all().map_err(failed_sync)
     }
 
-    /// Removes the snapshots before the one that the durable checkpoint names, but for the last of them.
+    /// Removes the snapshots before the one that the durable checkpoint names, but for the last of them and those where segments begin.
     fn remove_snapshots_before(&self, at: Offset, files: &mut Files) -> io::Result<()> {
         files.snapshots.sort_unstable();
         let older = files.snapshots.partition_point(|snapshot| *snapshot < at);
         let excess = older.saturating_sub(OLDER_SNAPSHOTS_KEPT);
-        for oldest in files.snapshots.drain(..excess) {
+        let begins: BTreeSet<Offset> =
+            self.state.lock().core.segments().iter().map(|segment| segment.base_offset).collect();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            files.snapshots.drain(..excess).partition(|snapshot| begins.contains(snapshot));
+        files.snapshots.splice(..0, kept);
+        for oldest in gone {
             let path = self.folder.join(layout::file_name(oldest, "snapshot"));
             remove_file_if_there(&*self.shared.fs, &path)?;
         }

@@ -106,7 +106,8 @@ pub(super) fn open(
     };
     let snapshots = layout::offsets_of(&names, "snapshot");
     let scan_from = opening.take_closed(&bases, checkpoint)?;
-    let sound_snapshot = opening.restore_producers(checkpoint, &snapshots)?;
+    let sound_snapshot =
+        opening.restore_producers(checkpoint, &snapshots, bases.first().copied())?;
     for (at, base_offset) in scan_from.iter().enumerate() {
         opening.scan_segment(*base_offset, scan_from.get(at + 1).copied(), checkpoint)?;
     }
@@ -448,8 +449,15 @@ impl Opening<'_> {
         &mut self,
         checkpoint: Option<&LogCheckpoint>,
         snapshots: &[Offset],
+        first: Option<Offset>,
     ) -> Result<Option<Offset>, FolderError> {
-        let Some(checkpoint) = checkpoint else { return Ok(None) };
+        let Some(checkpoint) = checkpoint else {
+            // All batches will be applied; of those that retention took, this tells.
+            let first = first.filter(|first| snapshots.contains(first));
+            let states = first.and_then(|first| read_snapshot(&*self.shared.fs, &self.path, first));
+            self.found.producers = states.unwrap_or_default();
+            return Ok(None);
+        };
         let ProducersAt::Snapshot(at) = checkpoint.producers else { return Ok(None) };
         let usable = snapshots.iter().rev().filter(|offset| **offset <= at);
         let restored = usable.copied().find_map(|offset| {
