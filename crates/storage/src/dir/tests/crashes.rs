@@ -272,6 +272,8 @@ impl World {
                 model.maybe_cut = Some(Box::new(cut));
                 Err(())
             }
+            // While the place was looked for: nothing has changed.
+            Err(StorageError::Read(crate::ReadError::Io { .. })) => Err(()),
             Err(error) => panic!("{error}"),
         }
     }
