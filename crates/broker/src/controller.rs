@@ -1,5 +1,9 @@
 //! The controller as the broker calls it: its internal gRPC service, in this system's own words.
 
+mod administration;
+mod replicas;
+
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use thalweg_metadata_core::{ConfigTarget, Endpoint, NodeRole};
@@ -9,7 +13,7 @@ use thalweg_proto::internal::controller::v1::controller_client;
 use thalweg_rpc::{Error, LeaderChannel};
 use thalweg_types::{
     BrokerEpoch, ClusterId, DirId, ErrorCode, IncarnationId, LogIndex, NodeId, PartitionIndex,
-    TopicId, Uuid,
+    TopicId, TopicIdPartition, Uuid,
 };
 
 /// Cheap to clone: clones share one connection.
@@ -25,8 +29,36 @@ pub(crate) struct Registering {
     pub(crate) incarnation: IncarnationId,
     pub(crate) cluster_id: Option<ClusterId>,
     pub(crate) node_id: Option<NodeId>,
+    /// The session that the clean-shutdown marker names.
+    pub(crate) previous_broker_epoch: Option<BrokerEpoch>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) rack: Option<String>,
+    /// Replicas whose data cannot be trusted to be complete.
+    pub(crate) suspect: BTreeSet<TopicIdPartition>,
+}
+
+/// A broker's sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    pub node_id: NodeId,
+    pub broker_epoch: BrokerEpoch,
+    /// Metadata up to here has been taken over.
+    pub applied: LogIndex,
+    pub disk_full: bool,
+    /// It wants to stop: what it leads is given to others (R12).
+    pub want_shutdown: bool,
+}
+
+/// The controller's answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeatAnswer {
+    pub fenced: bool,
+    /// It leads nothing any more, everybody knows, and it may stop.
+    pub may_shut_down: bool,
+    /// An operator has asked for it to stop.
+    pub shutdown_requested: bool,
+    /// Metadata log index at which this holds.
+    pub index: LogIndex,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,10 +162,10 @@ impl ControllerClient {
             incarnation: codec::uuid_to_proto(node.incarnation.0),
             cluster_id: node.cluster_id.map(|id| codec::uuid_to_proto(id.0)),
             node_id: node.node_id.map(|id| id.0),
-            previous_broker_epoch: None,
+            previous_broker_epoch: node.previous_broker_epoch.map(|epoch| epoch.0),
             endpoints: node.endpoints.iter().map(codec::endpoint_to_proto).collect(),
             rack: node.rack,
-            suspect: Vec::new(),
+            suspect: node.suspect.iter().map(replicas::topic_id_partition).collect(),
         };
         let answer = self.client.clone().register_node(request).await?.into_inner();
         Ok(Registered {
@@ -143,24 +175,22 @@ impl ControllerClient {
         })
     }
 
-    /// Tells the controller that this broker lives and what it has applied; returns whether it is still fenced, and the metadata log
-    /// index at which that holds.
-    pub(crate) async fn heartbeat(
-        &self,
-        node_id: NodeId,
-        broker_epoch: BrokerEpoch,
-        applied: LogIndex,
-        disk_full: bool,
-    ) -> Result<(bool, LogIndex), Error> {
+    /// Tells the controller that this broker lives and what it has applied.
+    pub async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, Error> {
         let request = proto::HeartbeatRequest {
-            node_id: node_id.0,
-            broker_epoch: broker_epoch.0,
-            applied_index: applied.0,
-            want_shutdown: false,
-            disk_full,
+            node_id: beat.node_id.0,
+            broker_epoch: beat.broker_epoch.0,
+            applied_index: beat.applied.0,
+            want_shutdown: beat.want_shutdown,
+            disk_full: beat.disk_full,
         };
         let answer = self.client.clone().heartbeat(request).await?.into_inner();
-        Ok((answer.fenced, LogIndex(answer.index)))
+        Ok(BeatAnswer {
+            fenced: answer.fenced,
+            may_shut_down: answer.may_shut_down,
+            shutdown_requested: answer.shutdown_requested,
+            index: LogIndex(answer.index),
+        })
     }
 
     pub(crate) async fn create_topics(

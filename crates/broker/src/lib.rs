@@ -36,7 +36,7 @@ mod tasks;
 
 pub use broker::{Broker, TopicRef};
 pub use configs::DescribeConfigsError;
-pub use controller::ControllerClient;
+pub use controller::{Beat, BeatAnswer, ControllerClient};
 pub use internal::{InternalService, InternalStreams};
 pub use kafka::KafkaBackend;
 pub use log_events::LogEvents;

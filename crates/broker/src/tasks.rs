@@ -13,7 +13,7 @@ use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::controller::ControllerClient;
+use crate::controller::{Beat, ControllerClient};
 use crate::hosting::{Hosted, Reconciler};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
@@ -46,7 +46,14 @@ impl Session {
     /// Whether the broker is still fenced, and the metadata log index at which that holds.
     pub(crate) async fn heartbeat(&self, applied: LogIndex) -> Result<(bool, LogIndex), Error> {
         let disk_full = *self.events.disk_low().borrow();
-        self.controller.heartbeat(self.node_id, self.broker_epoch, applied, disk_full).await
+        let beat = Beat {
+            node_id: self.node_id,
+            broker_epoch: self.broker_epoch,
+            applied,
+            disk_full,
+            want_shutdown: false,
+        };
+        self.controller.heartbeat(beat).await.map(|answer| (answer.fenced, answer.index))
     }
 }
 

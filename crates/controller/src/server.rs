@@ -4,15 +4,16 @@
 pub mod fuzzing;
 mod peers;
 mod quorum;
+mod replicas;
 mod translate;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use thalweg_env::Random;
-use thalweg_metadata_core::{Heartbeat, Policy};
+use thalweg_metadata_core::{Decision, Error as Refusal, Heartbeat, Image, Policy};
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_server::Controller;
@@ -44,6 +45,8 @@ pub struct Server {
     policy: Arc<Policy>,
     /// Brokers that said with their last heartbeat that their disk is full. Kept in memory: a broker says it again every few seconds.
     full: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Sessions whose nodes were asked to stop. Kept in memory: who asks does so until the node is gone.
+    stop_requests: Arc<Mutex<BTreeMap<NodeId, BrokerEpoch>>>,
     /// Says when the watchers' streams must end.
     stop: stop::Receiver<bool>,
 }
@@ -57,7 +60,16 @@ impl Server {
         policy: Arc<Policy>,
         stop: stop::Receiver<bool>,
     ) -> Self {
-        Self { calls, quorum, state, random, policy, full: Arc::default(), stop }
+        Self {
+            calls,
+            quorum,
+            state,
+            random,
+            policy,
+            full: Arc::default(),
+            stop_requests: Arc::default(),
+            stop,
+        }
     }
 
     pub(crate) fn feed(&self) -> Feed {
@@ -95,6 +107,16 @@ impl Server {
         error.with_leader(hint).into()
     }
 
+    /// Whether the node's present session was asked to stop.
+    fn is_asked_to_stop(&self, node_id: NodeId, broker_epoch: BrokerEpoch) -> bool {
+        let mut requests = self.stop_requests.lock();
+        let is_asked = requests.get(&node_id) == Some(&broker_epoch);
+        if !is_asked {
+            requests.remove(&node_id);
+        }
+        is_asked
+    }
+
     fn new_topic_id(&self) -> TopicId {
         TopicId(Uuid::from_random_bits(self.random.next_u128()))
     }
@@ -123,6 +145,7 @@ impl Controller for Server {
     ) -> Result<Response<proto::HeartbeatResponse>, Status> {
         let request = request.into_inner();
         let (node_id, is_full) = (NodeId(request.node_id), request.disk_full);
+        let broker_epoch = BrokerEpoch(request.broker_epoch);
         let heartbeat = translate::heartbeat(&request);
         let decided = self.calls.decide_in_session(move |image, sessions, now| {
             let others_applied = sessions.others_applied(image, heartbeat.node_id);
@@ -143,7 +166,35 @@ impl Controller for Server {
             fenced: answer.fenced,
             may_shut_down: answer.may_shut_down,
             index: index.0,
+            shutdown_requested: self.is_asked_to_stop(node_id, broker_epoch),
         }))
+    }
+
+    async fn request_shutdown(
+        &self,
+        request: Request<proto::RequestShutdownRequest>,
+    ) -> Result<Response<proto::RequestShutdownResponse>, Status> {
+        let node_id = NodeId(request.into_inner().node_id);
+        let session = move |image: &Image| {
+            let node = image.node(node_id).ok_or(Refusal::UnknownNode(node_id))?;
+            Ok(Decision { records: Vec::new(), response: node.broker_epoch })
+        };
+        let decided = self.calls.decide(session).await;
+        let (_, broker_epoch) = decided.map_err(|error| self.status(error))?;
+        self.stop_requests.lock().insert(node_id, broker_epoch);
+        tracing::info!(%node_id, "the node is asked to stop");
+        Ok(Response::new(proto::RequestShutdownResponse { broker_epoch: broker_epoch.0 }))
+    }
+
+    async fn unregister_node(
+        &self,
+        request: Request<proto::UnregisterNodeRequest>,
+    ) -> Result<Response<proto::UnregisterNodeResponse>, Status> {
+        let node_id = NodeId(request.into_inner().node_id);
+        let decided = self.calls.decide(move |image| image.decide_unregister_node(node_id)).await;
+        let (index, ()) = decided.map_err(|error| self.status(error))?;
+        tracing::info!(%node_id, "node unregistered");
+        Ok(Response::new(proto::UnregisterNodeResponse { index: index.0 }))
     }
 
     type WatchMetadataStream = watch::Watch;
@@ -214,6 +265,48 @@ impl Controller for Server {
             .map(|(name, result)| proto::GrownTopic { name, error: result.err().to_detail() })
             .collect();
         Ok(Response::new(proto::CreatePartitionsResponse { topics, index: index.0 }))
+    }
+
+    async fn alter_partitions(
+        &self,
+        request: Request<proto::AlterPartitionsRequest>,
+    ) -> Result<Response<proto::AlterPartitionsResponse>, Status> {
+        replicas::alter_partitions(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn report_unfit_replicas(
+        &self,
+        request: Request<proto::ReportUnfitReplicasRequest>,
+    ) -> Result<Response<proto::ReportUnfitReplicasResponse>, Status> {
+        replicas::report_unfit(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn reassign(
+        &self,
+        request: Request<proto::ReassignRequest>,
+    ) -> Result<Response<proto::ReassignResponse>, Status> {
+        replicas::reassign(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn plan_moves(
+        &self,
+        request: Request<proto::PlanMovesRequest>,
+    ) -> Result<Response<proto::PlanMovesResponse>, Status> {
+        replicas::plan_moves(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn elect_preferred_leaders(
+        &self,
+        request: Request<proto::ElectPreferredLeadersRequest>,
+    ) -> Result<Response<proto::ElectPreferredLeadersResponse>, Status> {
+        replicas::elect_preferred(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn elect_unclean_leader(
+        &self,
+        request: Request<proto::ElectUncleanLeaderRequest>,
+    ) -> Result<Response<proto::ElectUncleanLeaderResponse>, Status> {
+        replicas::elect_unclean(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn alter_configs(

@@ -12,8 +12,10 @@ use thalweg_metadata_core::{Position, Record};
 use thalweg_proto::internal::metadata::v1 as proto;
 use thalweg_types::{ControllerEpoch, LogIndex, Uuid};
 
-pub use decode::{endpoint_from_proto, node_role_from_proto, record_from_proto};
-pub use encode::{endpoint_to_proto, node_role_to_proto, record_to_proto};
+pub use decode::{
+    endpoint_from_proto, node_role_from_proto, partition_from_proto, record_from_proto,
+};
+pub use encode::{endpoint_to_proto, node_role_to_proto, partition_to_proto, record_to_proto};
 
 /// The bytes or message are not a fact that this build knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,8 +5,16 @@ use std::time::Duration;
 use thalweg_rpc::{InvalidEndpoints, LeaderChannel, LeaderOptions};
 
 /// Calls that change nothing, or that a node may make again without harm: an unheard answer costs a new session, or ids that nobody uses.
-const REPEATABLE: &[&str] =
-    &["RegisterNode", "Heartbeat", "WatchMetadata", "AllocateProducerIds", "DescribeQuorum"];
+const REPEATABLE: &[&str] = &[
+    "RegisterNode",
+    "Heartbeat",
+    "WatchMetadata",
+    "AllocateProducerIds",
+    "DescribeQuorum",
+    "ReportUnfitReplicas",
+    "RequestShutdown",
+    "PlanMoves",
+];
 
 /// A channel for `thalweg.internal.controller.v1.Controller` that goes to the active one of several controllers, given by the addresses of
 /// some of them (`host:port`). A call that ends without an answer is made again elsewhere if that does no harm; otherwise its outcome is
@@ -33,6 +41,7 @@ mod tests {
         assert!(repeatable("/thalweg.internal.controller.v1.Controller/Heartbeat"));
         assert!(!repeatable("/thalweg.internal.controller.v1.Controller/CreateTopics"));
         assert!(!repeatable("/thalweg.internal.controller.v1.Controller/AddVoter"));
+        assert!(!repeatable("/thalweg.internal.controller.v1.Controller/AlterPartitions"));
         assert!(!repeatable("Heartbeat"));
     }
 }

@@ -4,7 +4,7 @@
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_types::{TopicId, Uuid};
 
-use super::translate;
+use super::{replicas, translate};
 
 pub fn register_node(request: proto::RegisterNodeRequest) {
     let _ = translate::register_node(request);
@@ -35,4 +35,30 @@ pub fn alter_configs(request: proto::AlterConfigsRequest) {
     let asked = request.resources.len();
     let alterations = translate::alter_configs(request);
     assert!(alterations.is_err() || alterations.is_ok_and(|all| all.resources.len() == asked));
+}
+
+pub fn alter_partitions(request: proto::AlterPartitionsRequest) {
+    let asked = request.proposals.len();
+    let proposals = replicas::read_proposals(request);
+    assert!(proposals.is_err() || proposals.is_ok_and(|all| all.len() == asked));
+}
+
+pub fn report_unfit_replicas(request: proto::ReportUnfitReplicasRequest) {
+    let _ = replicas::read_unfit(request);
+}
+
+pub fn reassign(request: proto::ReassignRequest) {
+    let asked = request.moves.len();
+    let moves = replicas::read_moves(request);
+    assert!(moves.is_err() || moves.is_ok_and(|all| all.len() == asked));
+}
+
+pub fn elect_preferred_leaders(request: proto::ElectPreferredLeadersRequest) {
+    let _ = replicas::read_elections(request);
+}
+
+pub fn elect_unclean_leader(request: proto::ElectUncleanLeaderRequest) {
+    let asked = request.candidates.len();
+    let election = replicas::read_unclean(request);
+    assert!(election.is_err() || election.is_ok_and(|one| one.candidates.len() == asked));
 }

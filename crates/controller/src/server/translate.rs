@@ -53,6 +53,8 @@ pub(super) fn register_node(request: proto::RegisterNodeRequest) -> Result<Regis
             suspect: suspect.collect::<Result<_, _>>()?,
         })
     };
+    check_count(request.suspect.len())?;
+    check_count(request.endpoints.len())?;
     read().map_err(|error| unreadable(&error).into())
 }
 
@@ -238,15 +240,15 @@ impl ToDetail for Option<Refusal> {
     }
 }
 
-fn node_ids(ids: Vec<i32>) -> Vec<NodeId> {
+pub(super) fn node_ids(ids: Vec<i32>) -> Vec<NodeId> {
     ids.into_iter().map(NodeId).collect()
 }
 
-fn missing(what: &str) -> Status {
+pub(super) fn missing(what: &str) -> Status {
     RpcError::invalid_request(what).not_applied().into()
 }
 
-fn check_count(items: usize) -> Result<(), Status> {
+pub(super) fn check_count(items: usize) -> Result<(), Status> {
     if items > ITEMS_MAX {
         let message = format!("a request has at most {ITEMS_MAX} items, this one has {items}");
         return Err(RpcError::invalid_request(message).not_applied().into());

@@ -52,6 +52,15 @@ const MESSAGES: &[(u8, Check)] = &[
     (24, round_trip::<raft::AppendEntriesRequest>),
     (25, round_trip::<raft::TransferLeaderRequest>),
     (26, round_trip::<raft::InstallSnapshotRequest>),
+    (27, round_trip::<controller::AlterPartitionsRequest>),
+    (28, round_trip::<controller::ReportUnfitReplicasRequest>),
+    (29, round_trip::<controller::ReassignRequest>),
+    (30, round_trip::<controller::ElectPreferredLeadersRequest>),
+    (31, round_trip::<controller::ElectUncleanLeaderRequest>),
+    (32, round_trip::<admin::ReassignRequest>),
+    (33, round_trip::<admin::ListReassignmentsRequest>),
+    (34, round_trip::<admin::PlanReassignmentRequest>),
+    (35, round_trip::<admin::ElectPreferredLeadersRequest>),
 ];
 
 pub(super) fn message(input: &[u8]) {
@@ -104,6 +113,11 @@ pub(super) fn controller(input: &[u8]) {
         3 => with(bytes, fuzzing::delete_topics),
         4 => with(bytes, fuzzing::create_partitions),
         5 => with(bytes, fuzzing::alter_configs),
+        6 => with(bytes, fuzzing::alter_partitions),
+        7 => with(bytes, fuzzing::report_unfit_replicas),
+        8 => with(bytes, fuzzing::reassign),
+        9 => with(bytes, fuzzing::elect_preferred_leaders),
+        10 => with(bytes, fuzzing::elect_unclean_leader),
         _ => {}
     });
 }
@@ -213,6 +227,23 @@ fn controller_requests() -> Vec<(u8, Vec<u8>)> {
         controller::CreatePartitionsRequest { topics: vec![growth], ..Default::default() };
     let altering =
         controller::AlterConfigsRequest { resources: vec![alteration], ..Default::default() };
+    let proposal = controller::Proposal {
+        partition: Some(controller::TopicIdPartition {
+            topic_id: Bytes::from_static(&[4; 16]),
+            partition: 1,
+        }),
+        leader_epoch: 3,
+        partition_epoch: 5,
+        isr: vec![controller::ProposedMember { node_id: 1, broker_epoch: 9 }],
+        unfit: vec![2],
+        proven: vec![1],
+        ..Default::default()
+    };
+    let proposing = controller::AlterPartitionsRequest {
+        node_id: 1,
+        broker_epoch: 9,
+        proposals: vec![proposal],
+    };
     vec![
         (0, node.encode_to_vec()),
         (1, controller::HeartbeatRequest { node_id: 1, ..Default::default() }.encode_to_vec()),
@@ -220,6 +251,7 @@ fn controller_requests() -> Vec<(u8, Vec<u8>)> {
         (3, deletion.encode_to_vec()),
         (4, growing.encode_to_vec()),
         (5, altering.encode_to_vec()),
+        (6, proposing.encode_to_vec()),
     ]
 }
 
@@ -230,7 +262,9 @@ pub(super) fn message_seeds() -> Seeds {
         add(0, request.encode_to_vec());
     }
     add(2, fetch_request().encode_to_vec());
-    for ((_, request), number) in controller_requests().into_iter().zip([12, 13, 16, 17, 18, 19]) {
+    for ((_, request), number) in
+        controller_requests().into_iter().zip([12, 13, 16, 17, 18, 19, 27])
+    {
         add(number, request);
     }
     numbered(seeds)

@@ -261,6 +261,62 @@ impl proto::controller_server::Controller for MemoryController {
         Err(Status::unimplemented("a gateway does not register here"))
     }
 
+    async fn request_shutdown(
+        &self,
+        _: Request<proto::RequestShutdownRequest>,
+    ) -> Result<Response<proto::RequestShutdownResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn unregister_node(
+        &self,
+        _: Request<proto::UnregisterNodeRequest>,
+    ) -> Result<Response<proto::UnregisterNodeResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn alter_partitions(
+        &self,
+        _: Request<proto::AlterPartitionsRequest>,
+    ) -> Result<Response<proto::AlterPartitionsResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn report_unfit_replicas(
+        &self,
+        _: Request<proto::ReportUnfitReplicasRequest>,
+    ) -> Result<Response<proto::ReportUnfitReplicasResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn reassign(
+        &self,
+        _: Request<proto::ReassignRequest>,
+    ) -> Result<Response<proto::ReassignResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn plan_moves(
+        &self,
+        _: Request<proto::PlanMovesRequest>,
+    ) -> Result<Response<proto::PlanMovesResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn elect_preferred_leaders(
+        &self,
+        _: Request<proto::ElectPreferredLeadersRequest>,
+    ) -> Result<Response<proto::ElectPreferredLeadersResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
+    async fn elect_unclean_leader(
+        &self,
+        _: Request<proto::ElectUncleanLeaderRequest>,
+    ) -> Result<Response<proto::ElectUncleanLeaderResponse>, Status> {
+        Err(Status::unimplemented("there are no replicas here"))
+    }
+
     async fn alter_configs(
         &self,
         request: Request<proto::AlterConfigsRequest>,

@@ -84,7 +84,11 @@ pub fn endpoint_from_proto(endpoint: proto::Endpoint) -> Result<Endpoint, Decode
 }
 
 fn partition_state(state: Option<proto::Partition>) -> Result<Partition, DecodeError> {
-    let state = state.ok_or(DecodeError::Missing { field: "state" })?;
+    partition_from_proto(state.ok_or(DecodeError::Missing { field: "state" })?)
+}
+
+/// One partition's registration, whole.
+pub fn partition_from_proto(state: proto::Partition) -> Result<Partition, DecodeError> {
     let ids = |ids: Vec<i32>| ids.into_iter().map(NodeId).collect();
     let durability = match state.durability() {
         proto::Durability::Fsync => Durability::Fsync,

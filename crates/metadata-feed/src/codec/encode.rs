@@ -38,14 +38,14 @@ pub fn record_to_proto(record: &Record) -> proto::Record {
             Fact::PartitionRegistered(proto::PartitionRegistered {
                 topic_id: uuid_to_proto(topic_id.0),
                 partition: partition.0,
-                state: Some(partition_state(state)),
+                state: Some(partition_to_proto(state)),
             })
         }
         Record::PartitionChanged { topic_id, partition, state } => {
             Fact::PartitionChanged(proto::PartitionChanged {
                 topic_id: uuid_to_proto(topic_id.0),
                 partition: partition.0,
-                state: Some(partition_state(state)),
+                state: Some(partition_to_proto(state)),
             })
         }
         Record::TopicDeleted { topic_id } => {
@@ -99,7 +99,8 @@ pub fn endpoint_to_proto(endpoint: &Endpoint) -> proto::Endpoint {
     }
 }
 
-fn partition_state(state: &Partition) -> proto::Partition {
+/// One partition's registration, whole.
+pub fn partition_to_proto(state: &Partition) -> proto::Partition {
     let ids = |nodes: &[NodeId]| nodes.iter().map(|id| id.0).collect();
     let durability = match state.durability {
         Durability::Fsync => proto::Durability::Fsync,
