@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use thalweg_env::Clock;
 use thalweg_metadata_core::Image;
 use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
@@ -48,6 +49,7 @@ pub struct Broker {
     pub(crate) metrics: Metrics,
     pub(crate) log_dir: Arc<LogDir>,
     pub(crate) tasks: Tasks,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A topic as a request names it.
@@ -76,6 +78,11 @@ impl Broker {
     /// The cluster as this broker knows it.
     pub fn image(&self) -> Arc<Image> {
         self.feed.image()
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now().0
     }
 
     pub(crate) fn controller(&self) -> &ControllerClient {

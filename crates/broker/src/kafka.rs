@@ -3,13 +3,17 @@
 mod alter_configs;
 mod configs;
 mod delete_records;
+mod elections;
 mod fetch;
+mod hints;
 mod leader_epochs;
 mod list_offsets;
 mod log_dirs;
 mod metadata;
 mod produce;
 mod producers;
+mod quorum;
+mod reassignments;
 mod topic_partitions;
 mod topics;
 
@@ -41,7 +45,12 @@ const APIS: &[ApiKey] = &[
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::ElectLeaders,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeQuorum,
     ApiKey::DescribeCluster,
+    ApiKey::UnregisterBroker,
     ApiKey::DescribeTopicPartitions,
 ];
 
@@ -125,6 +134,21 @@ impl Backend for KafkaBackend {
             }
             Request::DescribeTopicPartitions(request) => {
                 topic_partitions::describe_topic_partitions(&broker.image(), request).into()
+            }
+            Request::ElectLeaders(request) => {
+                elections::elect_leaders(broker, request).await.into()
+            }
+            Request::AlterPartitionReassignments(request) => {
+                reassignments::alter(broker, request).await.into()
+            }
+            Request::ListPartitionReassignments(request) => {
+                reassignments::list(&broker.image(), &request).into()
+            }
+            Request::DescribeQuorum(request) => {
+                quorum::describe_quorum(broker, request).await.into()
+            }
+            Request::UnregisterBroker(request) => {
+                quorum::unregister_broker(broker, &request).await.into()
             }
             // The listener answers ApiVersions itself and passes on nothing that is not in the table.
             _ => Reply::Close,

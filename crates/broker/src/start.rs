@@ -7,6 +7,7 @@
 //!
 //! The disk decides who this node is (R13): an id is written once, and a directory that belongs to another cluster or node is refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ impl Broker {
         let registered_at = index_of(registered.broker_epoch);
         let image = feed.wait_for(registered_at).await.map_err(|_| StartError::FeedEnded)?;
         let reconciler = without_strays(reconciler, image).await?;
-        let tasks = Tasks::start(&session, reconciler, &options, &metrics, clock);
+        let tasks = Tasks::start(&session, reconciler, &options, &metrics, Arc::clone(&clock));
         tasks.wait_reconciled(registered_at).await.ok_or(StartError::FeedEnded)?;
         unfence(&session, &tasks).await?;
 
@@ -120,6 +121,7 @@ impl Broker {
             metrics,
             log_dir,
             tasks,
+            clock,
         }))
     }
 }
@@ -134,8 +136,10 @@ async fn register(
         incarnation: options.incarnation,
         cluster_id: meta.cluster_id,
         node_id: meta.node_id,
+        previous_broker_epoch: None,
         endpoints: options.endpoints.clone(),
         rack: options.rack.clone(),
+        suspect: BTreeSet::new(),
     };
     controller.register(registering).await.map_err(StartError::Refused)
 }

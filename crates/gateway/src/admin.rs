@@ -1,6 +1,7 @@
 //! The Admin service: changes go to the controller, questions are answered from the image.
 
 mod changes;
+mod cluster;
 mod configs;
 mod describe;
 
@@ -86,5 +87,83 @@ impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
         let controller_id = changes::active_controller(&self.0, deadline_of(&request)).await;
         let image = self.0.feed.image();
         Ok(Response::new(describe::describe_cluster(&image, controller_id)))
+    }
+
+    async fn describe_quorum(
+        &self,
+        request: Request<proto::DescribeQuorumRequest>,
+    ) -> Result<Response<proto::DescribeQuorumResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(cluster::describe_quorum(&self.0, deadline).await?))
+    }
+
+    async fn add_voter(
+        &self,
+        request: Request<proto::AddVoterRequest>,
+    ) -> Result<Response<proto::AddVoterResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(cluster::add_voter(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn remove_voter(
+        &self,
+        request: Request<proto::RemoveVoterRequest>,
+    ) -> Result<Response<proto::RemoveVoterResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(cluster::remove_voter(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn reassign(
+        &self,
+        request: Request<proto::ReassignRequest>,
+    ) -> Result<Response<proto::ReassignResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(cluster::reassign(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn plan_reassignment(
+        &self,
+        request: Request<proto::PlanReassignmentRequest>,
+    ) -> Result<Response<proto::PlanReassignmentResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(
+            cluster::plan_reassignment(&self.0, request.into_inner(), deadline).await?,
+        ))
+    }
+
+    async fn elect_preferred_leaders(
+        &self,
+        request: Request<proto::ElectPreferredLeadersRequest>,
+    ) -> Result<Response<proto::ElectPreferredLeadersResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(
+            cluster::elect_preferred_leaders(&self.0, request.into_inner(), deadline).await?,
+        ))
+    }
+
+    async fn shut_down_broker(
+        &self,
+        request: Request<proto::ShutDownBrokerRequest>,
+    ) -> Result<Response<proto::ShutDownBrokerResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(cluster::shut_down_broker(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn unregister_broker(
+        &self,
+        request: Request<proto::UnregisterBrokerRequest>,
+    ) -> Result<Response<proto::UnregisterBrokerResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(
+            cluster::unregister_broker(&self.0, request.into_inner(), deadline).await?,
+        ))
+    }
+
+    async fn list_reassignments(
+        &self,
+        request: Request<proto::ListReassignmentsRequest>,
+    ) -> Result<Response<proto::ListReassignmentsResponse>, Status> {
+        let image = self.0.feed.image();
+        Ok(Response::new(cluster::list_reassignments(&image, request.into_inner())?))
     }
 }

@@ -11,11 +11,11 @@ use thalweg_env::Random;
 use thalweg_kafka::messages::fetch::{LeaderIdAndEpoch, PartitionData};
 use thalweg_kafka::messages::{FetchRequest, FetchResponse};
 use thalweg_record::Batches;
-use thalweg_types::{CompressionType, ErrorCode, IsolationLevel};
+use thalweg_types::{CompressionType, ErrorCode, IsolationLevel, NodeId};
 
-use super::Readers;
+use super::{Readers, hints};
 use crate::broker::Broker;
-use crate::error::{FetchError, NotLeading, Unknown};
+use crate::error::FetchError;
 use crate::fetch::Fetched;
 use session::Session;
 pub(crate) use sessions::Sessions;
@@ -63,7 +63,7 @@ async fn full(
     }
     let by_id = version >= TOPIC_IDS_SINCE;
     let is_new = request.session_epoch == NEW_SESSION;
-    let mut session = Session::new();
+    let mut session = Session::new(broker.node_id());
     session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
     drop(request);
     session.resolve(|topic, partition| broker.partition(topic, partition));
@@ -71,7 +71,8 @@ async fn full(
     let responses = session.answer(fetched, version, true);
     let session_id =
         if is_new { readers.sessions.keep(session, by_id, Instant::now()) } else { NO_SESSION };
-    FetchResponse { session_id, responses, ..Default::default() }
+    let node_endpoints = hints::fetch_endpoints(broker, &responses);
+    FetchResponse { session_id, responses, node_endpoints, ..Default::default() }
 }
 
 /// Names what has changed in what the client reads and is answered with what is news.
@@ -100,10 +101,12 @@ async fn incremental(
     session.resolve(|topic, partition| broker.partition(topic, partition));
     let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
     let responses = session.answer(fetched, version, false);
-    FetchResponse { session_id: lent.id(), responses, ..Default::default() }
+    let node_endpoints = hints::fetch_endpoints(broker, &responses);
+    FetchResponse { session_id: lent.id(), responses, node_endpoints, ..Default::default() }
 }
 
 fn partition_data(
+    broker: NodeId,
     partition_index: i32,
     result: Result<Fetched, FetchError>,
     version: i16,
@@ -128,19 +131,21 @@ fn partition_data(
             records: fetched.batches,
             ..Default::default()
         },
-        Err(error) => refused(error.code(), leader_hint(&error)),
+        Err(error) => refused(error.code(), leader_hint(broker, &error)),
     }
 }
 
 /// Whom to ask instead (KIP-951).
-fn leader_hint(error: &FetchError) -> LeaderIdAndEpoch {
-    match error {
-        FetchError::NotLeading(NotLeading::NotLeader { leader, epoch })
-        | FetchError::Unknown(Unknown::Elsewhere { leader, epoch }) => {
-            LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 }
-        }
-        _ => LeaderIdAndEpoch::default(),
-    }
+fn leader_hint(broker: NodeId, error: &FetchError) -> LeaderIdAndEpoch {
+    let leader = match error {
+        FetchError::NotLeading(error) => hints::of_not_leading(broker, *error),
+        FetchError::Unknown(error) => hints::of_unknown(error),
+        _ => None,
+    };
+    leader.map_or_else(LeaderIdAndEpoch::default, |(leader, epoch)| LeaderIdAndEpoch {
+        leader_id: leader.0,
+        leader_epoch: epoch.0,
+    })
 }
 
 fn holds_zstd(slices: &[Bytes]) -> bool {

@@ -12,11 +12,11 @@ use thalweg_kafka::messages::produce::{
 use thalweg_kafka::{KafkaString, Reply, Response};
 use thalweg_record::BatchHeader;
 use thalweg_storage::Appended;
-use thalweg_types::{Acks, CompressionType, ErrorCode, PartitionIndex};
+use thalweg_types::{Acks, CompressionType, ErrorCode, NodeId, PartitionIndex};
 
-use super::topic_ref;
+use super::{hints, topic_ref};
 use crate::broker::{Broker, TopicRef};
-use crate::error::{AppendError, NotLeading, ProduceError, Unknown};
+use crate::error::{AppendError, ProduceError};
 use crate::partition::Pending;
 
 /// First version that may carry zstd (KIP-110).
@@ -60,12 +60,14 @@ pub(super) async fn produce(broker: &Broker, version: i16, request: ProduceReque
                 Ok(pending) => broker.acknowledged(pending, wait).await,
                 Err(refused) => Err(ProduceError::Refused(refused)),
             };
-            partition_response(index, result)
+            partition_response(broker.node_id(), index, result)
         });
         let partition_responses = join_all(acknowledged).await;
         responses.push(TopicProduceResponse { name, topic_id, partition_responses });
     }
-    Reply::Response(Response::Produce(ProduceResponse { responses, ..Default::default() }))
+    let node_endpoints = hints::produce_endpoints(broker, &responses);
+    let response = ProduceResponse { responses, node_endpoints, ..Default::default() };
+    Reply::Response(Response::Produce(response))
 }
 
 async fn append(
@@ -89,6 +91,7 @@ fn is_zstd(batch: &[u8]) -> bool {
 }
 
 fn partition_response(
+    broker: NodeId,
     index: i32,
     result: Result<Appended, ProduceError>,
 ) -> PartitionProduceResponse {
@@ -105,21 +108,25 @@ fn partition_response(
             error_code: error.code().code(),
             base_offset: -1,
             error_message: Some(KafkaString::from(error.to_string().as_str())),
-            current_leader: leader_hint(&error),
+            current_leader: leader_hint(broker, &error),
             ..Default::default()
         },
     }
 }
 
 /// Whom to ask instead (KIP-951).
-fn leader_hint(error: &ProduceError) -> LeaderIdAndEpoch {
-    match error {
-        ProduceError::Refused(
-            AppendError::NotLeading(NotLeading::NotLeader { leader, epoch })
-            | AppendError::Unknown(Unknown::Elsewhere { leader, epoch }),
-        ) => LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch.0 },
-        _ => LeaderIdAndEpoch::default(),
-    }
+fn leader_hint(broker: NodeId, error: &ProduceError) -> LeaderIdAndEpoch {
+    let leader = match error {
+        ProduceError::Refused(AppendError::NotLeading(error)) => {
+            hints::of_not_leading(broker, *error)
+        }
+        ProduceError::Refused(AppendError::Unknown(error)) => hints::of_unknown(error),
+        _ => None,
+    };
+    leader.map_or_else(LeaderIdAndEpoch::default, |(leader, epoch)| LeaderIdAndEpoch {
+        leader_id: leader.0,
+        leader_epoch: epoch.0,
+    })
 }
 
 fn refuse_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse {

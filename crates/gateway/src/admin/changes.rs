@@ -15,7 +15,7 @@ use crate::shared::{Shared, on_behalf};
 use crate::words;
 
 /// Longest time a change may take.
-const CHANGE_TIME_MAX: Duration = Duration::from_secs(30);
+pub(super) const CHANGE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Longest time a question about the quorum may take: the rest of the answer does not need it.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! Questions, answered from one consistent image.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_metadata_core::{ConfigResource, Image, Node, NodeRole, Partition, Topic};
@@ -13,6 +14,14 @@ use crate::words;
 
 const PAGE_SIZE_DEFAULT: u32 = 1_000;
 const PAGE_SIZE_MAX: u32 = 10_000;
+
+/// Partitions as one node has them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shares {
+    leaders: u32,
+    replicas: u32,
+    out_of_sync: u32,
+}
 
 /// A page is named by the last topic before it.
 pub(super) fn list_topics(
@@ -65,12 +74,41 @@ pub(super) fn describe_cluster(
     image: &Image,
     controller_id: Option<u64>,
 ) -> proto::DescribeClusterResponse {
+    let (health, shares) = count_partitions(image);
+    let share = |node: &Node| shares.get(&node.id).copied().unwrap_or_default();
+    let nodes = image.nodes().map(|node| described_node(node, share(node))).collect();
     proto::DescribeClusterResponse {
         cluster_id: image.cluster_id().map(|id| id.to_string()).unwrap_or_default(),
         controller_id,
-        nodes: image.nodes().map(|node| described_node(node)).collect(),
+        nodes,
         metadata_index: image.position().index.0,
+        partitions: Some(health),
     }
+}
+
+/// Counts the partitions of all topics, in all and for each node.
+fn count_partitions(image: &Image) -> (proto::PartitionHealth, BTreeMap<NodeId, Shares>) {
+    let mut health = proto::PartitionHealth::default();
+    let mut shares: BTreeMap<NodeId, Shares> = BTreeMap::new();
+    for partition in image.topics().flat_map(|topic| topic.partitions.values()) {
+        let in_sync = partition.isr.len();
+        health.total += 1;
+        health.without_leader += u32::from(partition.leader.is_none());
+        health.below_minimum += u32::from(in_sync < partition.min_isr as usize);
+        health.under_replicated += u32::from(in_sync < partition.replicas.len());
+        health.reassigning += u32::from(partition.is_reassigning());
+        let preferred = partition.replicas.first().copied();
+        health.not_led_by_preferred += u32::from(partition.leader != preferred);
+        if let Some(leader) = partition.leader {
+            shares.entry(leader).or_default().leaders += 1;
+        }
+        for replica in &partition.replicas {
+            let share = shares.entry(*replica).or_default();
+            share.replicas += 1;
+            share.out_of_sync += u32::from(!partition.isr.contains(replica));
+        }
+    }
+    (health, shares)
 }
 
 fn topic_by_name<'a>(image: &'a Image, name: &str) -> Result<&'a Arc<Topic>, Error> {
@@ -128,7 +166,7 @@ fn described_partition(
     }
 }
 
-fn described_node(node: &Node) -> proto::Node {
+fn described_node(node: &Node, share: Shares) -> proto::Node {
     proto::Node {
         node_id: node.id.0,
         role: match node.role {
@@ -147,5 +185,11 @@ fn described_node(node: &Node) -> proto::Node {
             })
             .collect(),
         fenced: node.fenced,
+        shutting_down: node.shutting_down_at.is_some(),
+        rack: node.rack.clone().unwrap_or_default(),
+        broker_epoch: node.broker_epoch.0,
+        leader_count: share.leaders,
+        replica_count: share.replicas,
+        out_of_sync_count: share.out_of_sync,
     }
 }

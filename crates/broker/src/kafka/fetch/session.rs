@@ -17,7 +17,7 @@ use thalweg_kafka::messages::fetch::{
     FetchPartition as WirePartition, FetchableTopicResponse, ForgottenTopic, PartitionData,
 };
 use thalweg_types::{
-    ErrorCode, IsolationLevel, LeaderEpoch, Offset, PartitionIndex, TopicId, Uuid,
+    ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Uuid,
 };
 
 use super::partition_data;
@@ -32,6 +32,8 @@ pub(super) const PARTITION_BYTES: usize = 256;
 /// The partitions of one client, in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Who answers.
+    broker: NodeId,
     /// What is read, partition by partition as in `entries`. Holds no partition between two requests: a session must not keep the
     /// files of a topic that was deleted.
     call: FetchCall,
@@ -68,7 +70,7 @@ enum Topic {
 }
 
 impl Session {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(broker: NodeId) -> Self {
         let call = FetchCall {
             partitions: Vec::new(),
             first: 0,
@@ -77,7 +79,7 @@ impl Session {
             max_wait: Duration::ZERO,
             isolation: IsolationLevel::ReadUncommitted,
         };
-        Self { call, entries: Vec::new(), places: HashMap::new(), names_bytes: 0 }
+        Self { broker, call, entries: Vec::new(), places: HashMap::new(), names_bytes: 0 }
     }
 
     pub(super) fn partition_count(&self) -> usize {
@@ -201,7 +203,7 @@ impl Session {
             if !all && entry.told.is_still(&result) {
                 continue;
             }
-            let data = partition_data(entry.key.partition, result, version);
+            let data = partition_data(self.broker, entry.key.partition, result, version);
             entry.told = Told::by(&data);
             if !data.records.is_empty() {
                 last_with_records = Some(place);

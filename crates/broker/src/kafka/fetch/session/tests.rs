@@ -19,7 +19,7 @@ fn request(topics: &[(&str, &[i32])]) -> FetchRequest {
 }
 
 fn session(topics: &[(&str, &[i32])]) -> Session {
-    let mut session = Session::new();
+    let mut session = Session::new(NodeId(1));
     session.update(&request(topics), false, IsolationLevel::ReadUncommitted, 1 << 20);
     session
 }

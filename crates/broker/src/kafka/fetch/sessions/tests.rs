@@ -9,7 +9,7 @@ use thalweg_kafka::messages::FetchRequest;
 use thalweg_kafka::messages::fetch::{
     FetchPartition as WirePartition, FetchTopic, FetchableTopicResponse, ForgottenTopic,
 };
-use thalweg_types::{IsolationLevel, Offset};
+use thalweg_types::{IsolationLevel, NodeId, Offset};
 
 use super::*;
 use crate::error::{FetchError, Unknown};
@@ -32,7 +32,7 @@ fn request(wanted: impl IntoIterator<Item = (i32, i64)>) -> FetchRequest {
 }
 
 fn session_of(partitions: i32) -> Session {
-    let mut session = Session::new();
+    let mut session = Session::new(NodeId(1));
     update(&mut session, &request((0..partitions).map(|partition| (partition, 0))));
     session
 }
@@ -329,7 +329,7 @@ fn converse(slots: usize, steps: Vec<Step>) {
                 let partitions = wanted.iter().map(|(p, offset)| (*p, (*offset, None))).collect();
                 let mut model =
                     Model { id: 0, epoch: 1, created: seconds, used: seconds, partitions };
-                let mut session = Session::new();
+                let mut session = Session::new(NodeId(1));
                 update(&mut session, &request(wanted));
                 assert_eq!(serve(&mut session, &logs, true), model.answer(&logs, true));
                 if keeps {

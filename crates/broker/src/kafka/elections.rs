@@ -1,0 +1,127 @@
+//! ElectLeaders: leadership to the preferred leaders, or (KIP-460) to whoever has most of a log that nobody has whole.
+
+use std::collections::BTreeMap;
+
+use thalweg_kafka::KafkaString;
+use thalweg_kafka::messages::elect_leaders::{PartitionResult, ReplicaElectionResult};
+use thalweg_kafka::messages::{ElectLeadersRequest, ElectLeadersResponse};
+use thalweg_metadata_core::{Image, PartitionReference};
+use thalweg_rpc::Error;
+use thalweg_types::{ErrorCode, LogIndex, PartitionIndex};
+
+use crate::broker::Broker;
+
+/// Values of `election_type`.
+const PREFERRED: i8 = 0;
+const UNCLEAN: i8 = 1;
+
+/// Partitions of one call to the controller.
+const PARTITIONS_PER_CALL: usize = 5_000;
+
+/// What became of the election of one partition.
+type Elected = (PartitionReference, Result<(), Error>);
+
+pub(super) async fn elect_leaders(
+    broker: &Broker,
+    request: ElectLeadersRequest,
+) -> ElectLeadersResponse {
+    let named: Option<Vec<_>> = request.topic_partitions.map(|topics| {
+        let references = topics.into_iter().flat_map(|topic| {
+            let name = topic.topic.to_string();
+            topic.partitions.into_iter().map(move |partition| reference(&name, partition))
+        });
+        references.collect()
+    });
+    let wants_all = named.is_none();
+    let image = broker.image();
+    let wanted = named.unwrap_or_else(|| everything(&image, request.election_type));
+    let elected = match request.election_type {
+        PREFERRED => elect_preferred(broker, &wanted).await,
+        UNCLEAN => Ok(elect_unclean(&image, wanted)),
+        other => Err(Error::invalid_request(format!("unknown election type {other}"))),
+    };
+    match elected {
+        Ok(mut elected) => {
+            if wants_all {
+                // As in Kafka: who asks for all is told only of those that were in need of it.
+                elected.retain(|(_, result)| !is_not_needed(result));
+            }
+            ElectLeadersResponse {
+                replica_election_results: by_topic(elected),
+                ..Default::default()
+            }
+        }
+        Err(error) => ElectLeadersResponse { error_code: error.code.code(), ..Default::default() },
+    }
+}
+
+fn reference(topic: &str, partition: i32) -> PartitionReference {
+    PartitionReference { topic: topic.to_owned(), partition: PartitionIndex(partition) }
+}
+
+/// Every partition that the election may be about.
+fn everything(image: &Image, election_type: i8) -> Vec<PartitionReference> {
+    let topics = image.topics().flat_map(|topic| {
+        let partitions =
+            topic.partitions.iter().filter(move |(_, partition)| match election_type {
+                PREFERRED => partition.leader != partition.replicas.first().copied(),
+                _ => partition.leader.is_none(),
+            });
+        partitions.map(|(index, _)| reference(topic.name.as_str(), index.0))
+    });
+    topics.collect()
+}
+
+async fn elect_preferred(
+    broker: &Broker,
+    wanted: &[PartitionReference],
+) -> Result<Vec<Elected>, Error> {
+    let mut elected = Vec::with_capacity(wanted.len());
+    let mut index = LogIndex::ZERO;
+    for some in wanted.chunks(PARTITIONS_PER_CALL) {
+        let answer = broker.controller().elect_preferred_leaders(some).await?;
+        index = index.max(answer.index);
+        elected.extend(some.iter().cloned().zip(answer.items));
+    }
+    broker.served(index).await;
+    Ok(elected)
+}
+
+/// Refused, even where it would be needed (R14): records are given up for good, so somebody has to see first which, and say that they are.
+/// This call has no way to say it.
+fn elect_unclean(image: &Image, wanted: Vec<PartitionReference>) -> Vec<Elected> {
+    let refused = |wanted: PartitionReference| {
+        let error = match image.partition(&wanted.topic, wanted.partition) {
+            None => Error::from(ErrorCode::UnknownTopicOrPartition),
+            Some(partition) if partition.leader.is_some() => {
+                Error::from(ErrorCode::ElectionNotNeeded)
+            }
+            Some(_) => Error::new(
+                ErrorCode::EligibleLeadersNotAvailable,
+                "no replica is known to be complete; `thalweg cluster elect --unclean` shows what would be lost",
+            ),
+        };
+        (wanted, Err(error.not_applied()))
+    };
+    wanted.into_iter().map(refused).collect()
+}
+
+fn is_not_needed(result: &Result<(), Error>) -> bool {
+    result.as_ref().is_err_and(|error| error.code == ErrorCode::ElectionNotNeeded)
+}
+
+fn by_topic(elected: Vec<Elected>) -> Vec<ReplicaElectionResult> {
+    let mut topics: BTreeMap<String, Vec<PartitionResult>> = BTreeMap::new();
+    for (PartitionReference { topic, partition }, result) in elected {
+        let (error_code, error_message) = match result {
+            Ok(()) => (ErrorCode::None.code(), None),
+            Err(error) => (error.code.code(), Some(KafkaString::from(error.message))),
+        };
+        let result = PartitionResult { partition_id: partition.0, error_code, error_message };
+        topics.entry(topic).or_default().push(result);
+    }
+    let result = |(topic, partition_result): (String, Vec<PartitionResult>)| {
+        ReplicaElectionResult { topic: topic.into(), partition_result }
+    };
+    topics.into_iter().map(result).collect()
+}
