@@ -16,7 +16,7 @@ use thalweg_metadata_core::Image;
 use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
 use thalweg_storage::{LogDir, StorageError, StorageMeta};
-use thalweg_types::{BrokerEpoch, ClusterId, LogIndex, NodeId};
+use thalweg_types::{BrokerEpoch, ClusterId, ErrorCode, LogIndex, NodeId};
 
 use crate::admission::Admission;
 use crate::broker::Broker;
@@ -28,6 +28,10 @@ use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
 use crate::producer_ids::ProducerIds;
 use crate::tasks::{Session, Tasks};
+
+/// Between two tries to register while no controller can take it, and between two lines that say so.
+const REGISTER_INTERVAL: Duration = Duration::from_millis(200);
+const REGISTER_TOLD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Between two heartbeats while the broker waits to be unfenced.
 const UNFENCE_INTERVAL: Duration = Duration::from_millis(5);
@@ -74,7 +78,7 @@ pub struct Parts {
 }
 
 impl Broker {
-    /// Registers and returns when every partition led here is served.
+    /// Registers, for which it waits as long as no controller takes it, and returns when every partition led here is served.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
         let Parts { mut options, log_dir, events, feed, controller, metrics, clock } = parts;
         let meta = log_dir.meta();
@@ -141,7 +145,22 @@ async fn register(
         rack: options.rack.clone(),
         suspect: BTreeSet::new(),
     };
-    controller.register(registering).await.map_err(StartError::Refused)
+    let mut told_at: Option<tokio::time::Instant> = None;
+    loop {
+        let error = match controller.register(registering.clone()).await {
+            Ok(registered) => return Ok(registered),
+            Err(error) => error,
+        };
+        // The last life of this broker may not have been missed yet, and controllers may come later than their brokers.
+        if !error.retriable && error.code != ErrorCode::DuplicateBrokerRegistration {
+            return Err(StartError::Refused(error));
+        }
+        if told_at.is_none_or(|at| at.elapsed() >= REGISTER_TOLD_INTERVAL) {
+            told_at = Some(tokio::time::Instant::now());
+            tracing::warn!(%error, "not registered yet");
+        }
+        tokio::time::sleep(REGISTER_INTERVAL).await;
+    }
 }
 
 /// Writes the identity to an empty disk, and compares it on any other.

@@ -22,4 +22,4 @@ mod transport;
 #[cfg(feature = "fuzzing")]
 pub use server::fuzzing;
 pub use service::{Controller, ControllerOptions, Handle, StartError};
-pub use thalweg_raft::Voter;
+pub use thalweg_raft::{Leadership, Voter};

@@ -164,6 +164,11 @@ impl Handle {
         }
     }
 
+    /// Who leads the quorum, as far as this node knows, now and at every change.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.quorum.leadership()
+    }
+
     /// Whether this node is the active controller, as far as it knows.
     pub fn is_active(&self) -> bool {
         matches!(*self.quorum.leadership().borrow(), Leadership::Leading { .. })

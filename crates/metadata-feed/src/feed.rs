@@ -53,6 +53,7 @@ pub struct FeedStopped;
 pub struct Publisher {
     shared: Arc<Shared>,
     applied: watch::Sender<LogIndex>,
+    trouble: watch::Sender<Option<String>>,
     changes: broadcast::Sender<Arc<Applied>>,
 }
 
@@ -68,6 +69,7 @@ struct Applied {
 struct Shared {
     image: ArcSwap<Image>,
     applied: watch::Receiver<LogIndex>,
+    trouble: watch::Receiver<Option<String>>,
     /// The latest, oldest first.
     deletions: Mutex<VecDeque<(LogIndex, TopicId)>>,
     /// Its sender belongs to the publisher: when that goes, subscribers are told.
@@ -105,16 +107,19 @@ impl Feed {
     /// A feed that shows what the publisher says.
     pub fn manual(image: Image) -> (Self, Publisher) {
         let (applied_sender, applied) = watch::channel(image.position().index);
+        let (trouble_sender, trouble) = watch::channel(None);
         let (changes_sender, _) = broadcast::channel(CHANGES_KEPT_MAX);
         let shared = Arc::new(Shared {
             image: ArcSwap::from_pointee(image),
             applied,
+            trouble,
             deletions: Mutex::default(),
             changes: changes_sender.downgrade(),
         });
         let publisher = Publisher {
             shared: Arc::clone(&shared),
             applied: applied_sender,
+            trouble: trouble_sender,
             changes: changes_sender,
         };
         (Self { shared, _task: None }, publisher)
@@ -128,6 +133,11 @@ impl Feed {
     /// The last applied log index, now and at every change. [`Self::image`] is at least as new.
     pub fn changed(&self) -> watch::Receiver<LogIndex> {
         self.shared.applied.clone()
+    }
+
+    /// Why the metadata is not being followed at present, now and at every change: the last stream has ended, and no new one has begun.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.shared.trouble.clone()
     }
 
     /// Waits until everything up to `index` is applied, and returns an image that new.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use config::{Value, ValueKind};
 
 use crate::catalogue::{Key, Kind};
+use crate::endpoint::{Endpoints, Voters, is_host};
 
 /// A value in the one form its key has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,14 @@ pub(crate) fn allowed(kind: Kind) -> String {
         Kind::Choice(words) => format!("one of: {}", words.join(", ")),
         Kind::Address => "an IP address and a port, such as 127.0.0.1:9092".to_owned(),
         Kind::Host => "a host name or an IP address, without a port".to_owned(),
+        Kind::Endpoints => {
+            "different addresses such as controller-1:9190,controller-2:9190".to_owned()
+        }
+        Kind::Voters => {
+            "different ids above 0 with different addresses, such as 1@controller-1:9190,2@controller-2:9190"
+                .to_owned()
+        }
+        Kind::Name => "letters, digits, '.', '_' and '-'".to_owned(),
         Kind::Path => "a path".to_owned(),
         Kind::Filter => "a log filter, such as info or info,thalweg_storage=debug".to_owned(),
     }
@@ -105,14 +114,12 @@ fn text_fits(kind: Kind, text: &str) -> bool {
     match kind {
         Kind::Choice(words) => words.contains(&text),
         Kind::Address => text.parse::<SocketAddr>().is_ok(),
-        Kind::Host => {
-            !text.is_empty()
-                && text.len() <= 253
-                && text
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'))
-                && text.parse::<SocketAddr>().is_err()
-                && (text.matches(':').count() != 1)
+        Kind::Host => is_host(text),
+        Kind::Endpoints => !text.is_empty() && text.parse::<Endpoints>().is_ok(),
+        Kind::Voters => !text.is_empty() && text.parse::<Voters>().is_ok(),
+        Kind::Name => {
+            text.len() <= 249
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         }
         Kind::Path => !text.is_empty() && !text.contains('\0'),
         Kind::Filter => !text.is_empty(),

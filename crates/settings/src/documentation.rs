@@ -35,10 +35,12 @@ fn row(key: &Key) -> String {
         Default::Boolean(yes) => format!("`{yes}`"),
         Default::Text(text) => format!("`\"{text}\"`"),
         Default::Processors => "the number of processors".to_owned(),
-        Default::AdvertisedHost => {
-            "the address listened on; the host name when that is every interface".to_owned()
+        Default::HostOf(listener) => {
+            format!("the host of `{listener}`; the host name when that is every interface")
         }
     };
     let kafka = key.broker_config.map(|name| format!(" Kafka's `{name}`.")).unwrap_or_default();
-    format!("| `{}` | {default} | {} | {}{kafka} |", key.path, check::allowed(key.kind), key.doc)
+    let cluster = if key.in_cluster_only { " Not read by `standalone`." } else { "" };
+    let allowed = check::allowed(key.kind);
+    format!("| `{}` | {default} | {allowed} | {}{kafka}{cluster} |", key.path, key.doc)
 }

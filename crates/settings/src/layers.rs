@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use config::{Config, Environment, File, FileFormat, Source as _, Value, ValueKind};
 
 use crate::advertised;
-use crate::catalogue::{self, Default, KEYS, Key, Kind, PREFIX, RELATIONS, Relation};
+use crate::catalogue::{self, Default, KEYS, Key, Kind, PREFIX, RELATIONS, Relation, Service};
 use crate::check::{self, Checked};
 use crate::error::{Problem, SettingsError};
 use crate::sections::Settings;
@@ -36,6 +36,7 @@ pub struct Layers {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
+    pub(crate) service: Service,
     pub(crate) values: BTreeMap<&'static str, (Checked, Source)>,
 }
 
@@ -76,15 +77,15 @@ impl Layers {
         self
     }
 
-    /// Merges and checks everything.
+    /// Merges and checks everything, for one service. What others read is checked too, so that one file serves them all, but may be missing.
     ///
     /// # Errors
     /// All problems found, not only the first.
-    pub fn load(self) -> Result<Loaded, SettingsError> {
+    pub fn load(self, service: Service) -> Result<Loaded, SettingsError> {
         let mut problems = Vec::new();
         let raw = self.gather(&mut problems);
         let mut values = check_all(&raw, &mut problems);
-        fill_defaults(&mut values, &raw, &mut problems);
+        fill_defaults(service, &mut values, &raw, &mut problems);
         if problems.is_empty() {
             check_relations(&values, &mut problems);
         }
@@ -92,7 +93,13 @@ impl Layers {
             return Err(SettingsError { problems });
         }
         match typed(&values) {
-            Ok(settings) => Ok(Loaded { settings, values }),
+            Ok(settings) => {
+                let loaded = Loaded { settings, service, values };
+                match loaded.not_a_voter() {
+                    None => Ok(loaded),
+                    Some(problem) => Err(SettingsError { problems: vec![problem] }),
+                }
+            }
             Err(error) => Err(SettingsError { problems: vec![Problem::Typed(error.to_string())] }),
         }
     }
@@ -121,6 +128,22 @@ impl Loaded {
     /// Where the value of `key` is from; `None` for a key that does not exist.
     pub fn source(&self, key: &str) -> Option<&Source> {
         self.values.get(key).map(|(_, source)| source)
+    }
+
+    /// A controller that is none of the voters would wait for ever.
+    fn not_a_voter(&self) -> Option<Problem> {
+        let controller = &self.settings.controller;
+        let is_voter = controller.voters.iter().any(|voter| voter.node_id == controller.node_id);
+        if self.service != Service::Controller || is_voter {
+            return None;
+        }
+        let ids: Vec<_> = controller.voters.iter().map(|voter| voter.node_id.to_string()).collect();
+        Some(Problem::BadValue {
+            key: "controller.node_id",
+            value: controller.node_id.to_string(),
+            origin: self.source("controller.node_id").cloned().unwrap_or(Source::Default),
+            allowed: format!("one of the ids in `controller.voters`: {}", ids.join(", ")),
+        })
     }
 
     /// What the operator has set, rather than left to its default, of the broker configs that Kafka knows, under their names there.
@@ -210,12 +233,14 @@ fn is_empty_section(path: &str, value: &Value) -> bool {
 }
 
 fn fill_defaults(
+    service: Service,
     values: &mut BTreeMap<&'static str, (Checked, Source)>,
     raw: &Raw,
     problems: &mut Vec<Problem>,
 ) {
     for key in KEYS.iter().filter(|key| !raw.contains_key(key.path)) {
         let checked = match key.default {
+            Default::Required if !key.is_read_by(service) => nothing(key),
             Default::Required => {
                 problems.push(Problem::Missing { key: key.path, variable: key.variable() });
                 continue;
@@ -224,7 +249,7 @@ fn fill_defaults(
             Default::Boolean(yes) => Checked::Boolean(yes),
             Default::Text(text) => Checked::Text(text.to_owned()),
             Default::Processors => Checked::Integer(processors(key)),
-            Default::AdvertisedHost => match listening_on(values) {
+            Default::HostOf(listener) => match listening_on(values, listener) {
                 Some(address) => Checked::Text(advertised::host(address)),
                 // Only when the address is wrong, which is reported already.
                 None => continue,
@@ -234,11 +259,20 @@ fn fill_defaults(
     }
 }
 
-/// The Kafka listener's address; its key stands before the advertised host's, so its default is filled in already.
+/// What a key says that must be set, but not here.
+fn nothing(key: &Key) -> Checked {
+    match key.kind {
+        Kind::Integer { .. } => Checked::Integer(0),
+        _ => Checked::Text(String::new()),
+    }
+}
+
+/// A listener's address; its key stands before the advertised host's, so its default is filled in already.
 fn listening_on(
     values: &BTreeMap<&'static str, (Checked, Source)>,
+    listener: &str,
 ) -> Option<std::net::SocketAddr> {
-    match values.get("broker.kafka.address") {
+    match values.get(listener) {
         Some((Checked::Text(text), _)) => text.parse().ok(),
         _ => None,
     }

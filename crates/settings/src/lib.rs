@@ -13,15 +13,18 @@ pub mod catalogue;
 mod advertised;
 mod check;
 mod documentation;
+mod endpoint;
 mod error;
 mod layers;
 mod print;
 mod sections;
 
+pub use catalogue::Service;
 pub use documentation::reference;
+pub use endpoint::{HostPort, InvalidEndpoint, Voter};
 pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Loaded, Source};
 pub use sections::{
-    Broker, Controller, Gateway, Grpc, Journal, Kafka, Log, LogFormat, Operations, Settings,
-    Standalone,
+    AdvertisedInternal, Broker, Cluster, Controller, Gateway, Grpc, Internal, Journal, Kafka, Log,
+    LogFormat, Operations, Settings, Standalone,
 };

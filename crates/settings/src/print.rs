@@ -10,9 +10,9 @@ const ORIGIN_COLUMN: usize = 44;
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("# Settings in force, each with its origin.\n")?;
+        writeln!(f, "# Settings of the {} in force, each with its origin.", self.service)?;
         let mut section = "";
-        for key in in_sections() {
+        for key in in_sections().into_iter().filter(|key| key.is_read_by(self.service)) {
             let Some((value, source)) = self.values.get(key.path) else { continue };
             let (name_section, name) = split(key);
             if name_section != section {

@@ -11,11 +11,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, de};
 use thalweg_types::{Durability, TimestampType};
 
-/// Everything that can be configured.
+use crate::endpoint::{Endpoints, HostPort, Voter, Voters};
+
+/// Everything that can be configured. What must be set, but for another service than the one that was loaded, is empty or 0.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub standalone: Standalone,
+    pub cluster: Cluster,
     pub operations: Operations,
     pub controller: Controller,
     pub broker: Broker,
@@ -27,6 +30,14 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct Standalone {
     pub data_dir: PathBuf,
+}
+
+/// What every process of a cluster must know of the others.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    #[serde(deserialize_with = "endpoints")]
+    pub controllers: Vec<HostPort>,
 }
 
 /// What operators see: logs, metrics, health.
@@ -44,24 +55,52 @@ pub struct Operations {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Controller {
+    /// One of the voters' ids.
+    pub node_id: i32,
+    #[serde(deserialize_with = "voters")]
+    pub voters: Vec<Voter>,
+    pub data_dir: PathBuf,
+    pub internal: Internal,
     pub snapshot_after_entries: u64,
+}
+
+/// A gRPC listener for other services.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Internal {
+    pub address: SocketAddr,
+}
+
+/// The same where others are told the address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertisedInternal {
+    pub address: SocketAddr,
+    pub advertised_host: String,
+    /// 0 = the port listened on.
+    pub advertised_port: u16,
 }
 
 /// The node that stores partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
+    pub data_dir: PathBuf,
+    /// Empty = none.
+    pub rack: String,
     pub heartbeat_interval_ms: u64,
     pub session_timeout_ms: u64,
     #[serde(deserialize_with = "from_text")]
     pub durability: Durability,
     pub num_partitions: i32,
+    pub default_replication_factor: i32,
     pub auto_create_topics: bool,
     pub tail_bytes_max: u64,
     /// -1 = automatic.
     pub disk_reserve_bytes: i64,
     pub fetch_bytes_max: usize,
     pub fetch_sessions_max: usize,
+    pub internal: AdvertisedInternal,
     pub kafka: Kafka,
     pub log: Log,
     pub journal: Journal,
@@ -169,4 +208,12 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPort>, D::Error> {
+    from_text(deserializer).map(|Endpoints(endpoints)| endpoints)
+}
+
+fn voters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Voter>, D::Error> {
+    from_text(deserializer).map(|Voters(voters)| voters)
 }

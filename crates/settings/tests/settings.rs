@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use thalweg_settings::catalogue::{Default, KEYS, Kind};
-use thalweg_settings::{Layers, Loaded, Problem, SettingsError, Source};
+use thalweg_settings::{Broker, Layers, Loaded, Problem, Service, SettingsError, Source};
 use thalweg_types::Durability;
 
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -23,12 +23,12 @@ fn with_data_dir() -> Layers {
 }
 
 fn load_file(text: &str) -> Result<Loaded, SettingsError> {
-    with_data_dir().file(Some(file(text).path().to_owned())).load()
+    with_data_dir().file(Some(file(text).path().to_owned())).load(Service::Standalone)
 }
 
 #[test]
 fn defaults_fill_every_setting_but_the_data_directory() {
-    let loaded = with_data_dir().load().unwrap();
+    let loaded = with_data_dir().load(Service::Standalone).unwrap();
 
     assert_eq!(loaded.settings.standalone.data_dir, Path::new("/tmp/data"));
     assert_eq!(loaded.settings.broker.log.segment_bytes, 1 << 30);
@@ -53,7 +53,7 @@ fn each_layer_overrides_the_one_below_it() {
             ("PATH", "/bin"),
         ]))
         .flag("broker.log.segment_bytes", "--segment-bytes", Some(4_000_000))
-        .load()
+        .load(Service::Standalone)
         .unwrap();
 
     let log = &loaded.settings.broker.log;
@@ -85,7 +85,7 @@ fn text_from_the_environment_takes_the_type_of_its_key_and_never_becomes_a_list(
             ("THALWEG__BROKER__KAFKA__ADVERTISED_HOST", "12"),
             ("THALWEG__BROKER__AUTO_CREATE_TOPICS", "false"),
         ]))
-        .load()
+        .load(Service::Standalone)
         .unwrap();
 
     assert_eq!(loaded.settings.operations.log_filter, "info,thalweg_storage=debug");
@@ -99,7 +99,7 @@ fn an_unknown_key_is_named_with_its_origin_and_the_nearest_known_one() {
     let error = with_data_dir()
         .file(Some(config.path().to_owned()))
         .environment(variables(&[("THALWEG__BROKER__KAFKA__ADRESS", "127.0.0.1:1")]))
-        .load()
+        .load(Service::Standalone)
         .unwrap_err();
 
     let text = error.to_string();
@@ -120,7 +120,7 @@ fn an_impossible_value_is_named_with_key_value_origin_and_range() {
     let error = with_data_dir()
         .environment(variables(&[("THALWEG__BROKER__LOG__SEGMENT_BYTES", "17")]))
         .flag("broker.kafka.address", "--kafka-address", Some("nowhere"))
-        .load()
+        .load(Service::Standalone)
         .unwrap_err();
 
     let text = error.to_string();
@@ -175,13 +175,15 @@ fn values_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn a_missing_required_key_says_how_to_set_it() {
-    let error = Layers::new().load().unwrap_err();
+    let error = Layers::new().load(Service::Standalone).unwrap_err();
     assert!(error.to_string().contains("THALWEG__STANDALONE__DATA_DIR"), "{error}");
 }
 
 #[test]
 fn a_file_that_is_absent_or_not_toml_is_an_error_with_its_path() {
-    let absent = with_data_dir().file(Some(PathBuf::from("/nowhere/thalweg.toml"))).load();
+    let absent = with_data_dir()
+        .file(Some(PathBuf::from("/nowhere/thalweg.toml")))
+        .load(Service::Standalone);
     assert!(absent.unwrap_err().to_string().contains("/nowhere/thalweg.toml"));
 
     let error = load_file("[broker\n").unwrap_err();
@@ -193,17 +195,95 @@ fn the_printed_configuration_loads_to_the_same_settings() {
     let loaded = with_data_dir()
         .flag("broker.log.retention_ms", "--retention", Some(-1))
         .flag("operations.log_filter", "--filter", Some("a=\"b\\c\",info"))
-        .load()
+        .load(Service::Standalone)
         .unwrap();
     let printed = loaded.to_string();
 
-    let again = Layers::new().file(Some(file(&printed).path().to_owned())).load().unwrap();
+    let again = Layers::new()
+        .file(Some(file(&printed).path().to_owned()))
+        .load(Service::Standalone)
+        .unwrap();
 
     assert_eq!(again.settings, loaded.settings);
     let lines = printed.lines().filter(|line| line.contains(" = "));
-    assert_eq!(lines.clone().count(), KEYS.len());
+    let read = KEYS.iter().filter(|key| key.is_read_by(Service::Standalone));
+    assert_eq!(lines.clone().count(), read.count());
     assert!(lines.clone().all(|line| line.contains("  # ")), "{printed}");
     assert!(printed.contains("# flag --retention"), "{printed}");
+}
+
+/// A file with what every service must have, of which each takes its own.
+const CLUSTER: &str = "[cluster]\ncontrollers = \"a:9190,b:9190\"\n\
+    [controller]\nnode_id = 2\nvoters = \"1@a:9190, 2@b:9190\"\ndata_dir = \"/tmp/controller\"\n\
+    [broker]\ndata_dir = \"/tmp/broker\"\nrack = \"r1\"\ninternal.address = \"127.0.0.2:9191\"\n";
+
+#[test]
+fn one_file_serves_every_service_and_each_prints_what_it_reads() {
+    let config = file(CLUSTER);
+    for service in [Service::Controller, Service::Broker, Service::Gateway] {
+        let loaded = Layers::new().file(Some(config.path().to_owned())).load(service).unwrap();
+        let printed = loaded.to_string();
+
+        let again = Layers::new().file(Some(file(&printed).path().to_owned())).load(service);
+        assert_eq!(again.unwrap().to_string().lines().count(), printed.lines().count());
+        let prints = |key: &str| printed.contains(key);
+        assert_eq!(prints("voters = "), service == Service::Controller, "{printed}");
+        assert_eq!(prints("controllers = "), service != Service::Controller, "{printed}");
+        assert_eq!(prints("[broker.kafka]\naddress"), service == Service::Broker, "{printed}");
+        assert_eq!(prints("num_partitions"), service != Service::Gateway, "{printed}");
+    }
+    let loaded = Layers::new().file(Some(config.path().to_owned())).load(Service::Broker).unwrap();
+    let Broker { data_dir, rack, internal, .. } = loaded.settings.broker;
+    assert_eq!((data_dir.to_str(), rack.as_str()), (Some("/tmp/broker"), "r1"));
+    assert_eq!(internal.advertised_host, "127.0.0.2");
+    let controllers: Vec<_> =
+        loaded.settings.cluster.controllers.iter().map(ToString::to_string).collect();
+    assert_eq!(controllers, ["a:9190", "b:9190"]);
+    assert_eq!(loaded.settings.controller.voters[1].node_id, 2);
+}
+
+#[test]
+fn each_service_asks_for_what_it_cannot_do_without() {
+    let missing = |service| {
+        let error = Layers::new().load(service).unwrap_err();
+        let keys = error.problems.iter().filter_map(|problem| match problem {
+            Problem::Missing { key, .. } => Some(*key),
+            _ => None,
+        });
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(missing(Service::Standalone), ["standalone.data_dir"]);
+    assert_eq!(
+        missing(Service::Controller),
+        ["controller.node_id", "controller.voters", "controller.data_dir"]
+    );
+    assert_eq!(missing(Service::Broker), ["cluster.controllers", "broker.data_dir"]);
+    assert_eq!(missing(Service::Gateway), ["cluster.controllers"]);
+}
+
+#[test]
+fn a_controller_must_be_one_of_the_voters() {
+    let load = |id: &str, voters: &str| {
+        Layers::new()
+            .flag("controller.node_id", "--node-id", Some(id))
+            .flag("controller.voters", "--voters", Some(voters))
+            .flag("controller.data_dir", "--data-dir", Some("/tmp/data"))
+            .load(Service::Controller)
+    };
+    assert!(load("2", "1@a:1,2@b:1").is_ok());
+
+    let text = load("3", "1@a:1,2@b:1").unwrap_err().to_string();
+    assert!(
+        text.contains(
+            "`controller.node_id` = 3 (flag --node-id) is not allowed: expected one of the ids in `controller.voters`: 1, 2"
+        ),
+        "{text}"
+    );
+    for voters in ["", "1@a:1,1@b:1", "1@a:1,2@a:1", "1@a", "a:1", "0@a:1"] {
+        let text = load("1", voters).unwrap_err().to_string();
+        assert!(text.contains("`controller.voters` = "), "{text}");
+        assert!(text.contains("1@controller-1:9190,2@controller-2:9190"), "{text}");
+    }
 }
 
 #[test]

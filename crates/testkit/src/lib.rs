@@ -1,16 +1,19 @@
 //! Real processes for tests: the server as a user would start it, and the clients that users bring.
 //!
 //! Nothing in here reaches into the server: a [`Server`] is the compiled program on loopback with a data directory of its own, to be
-//! killed and started again; [`Client`] and [`Grpcurl`] are other people's client libraries behind small command-line programs
-//! (`clients/README.md`). A tool that is not installed makes its test [skip](skip()) with a recorded reason, or fail where nothing may be
+//! killed and started again; a [`Cluster`] is several of them with a network that can be broken in between; [`Client`] and [`Grpcurl`] are
+//! other people's client libraries behind small command-line programs (`clients/README.md`). A tool that is not installed makes its test [skip](skip()) with a recorded reason, or fail where nothing may be
 //! skipped.
 
 pub mod checker;
 mod client;
+pub mod cluster;
 mod grpcurl;
 pub mod history;
 mod kill_loop;
 mod load;
+pub mod network;
+mod node;
 mod process;
 mod record_line;
 mod server;
@@ -18,6 +21,7 @@ mod skip;
 mod small_disk;
 
 pub use client::{Client, Library, kcat};
+pub use cluster::{Cluster, Shape};
 pub use grpcurl::Grpcurl;
 pub use kill_loop::{Report, kill_loop};
 pub use process::{Finished, finish};

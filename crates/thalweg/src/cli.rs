@@ -1,6 +1,5 @@
 //! The command line: what can be typed, and what `--help` says about it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -8,6 +7,7 @@ use clap_complete::Shell;
 use thalweg_types::{Acks, CompressionType, TopicName};
 
 pub(crate) mod config;
+pub(crate) mod services;
 pub(crate) mod values;
 
 use values::{Bootstrap, Config, Delimiter, Span, StartAt};
@@ -38,7 +38,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the whole system in this process: controller, broker and gateway.
-    Standalone(Box<Standalone>),
+    Standalone(Box<services::Standalone>),
+    /// Run a controller of a cluster: one of those that vote and decide.
+    Controller(Box<services::Controller>),
+    /// Run a broker of a cluster: it stores partitions and serves Kafka clients.
+    Broker(Box<services::Broker>),
     /// Create, delete, list and describe topics.
     #[command(subcommand)]
     Topic(Topic),
@@ -56,38 +60,6 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   thalweg completions bash > /etc/bash_completion.d/thalweg")]
     Completions { shell: Shell },
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  thalweg standalone --data-dir /var/lib/thalweg
-  thalweg standalone --data-dir ./data --kafka-address 0.0.0.0:9092 --log-format json
-  thalweg standalone --data-dir ./data --print-config
-
-Every setting can also come from a TOML file (--config) or from the environment
-(THALWEG__BROKER__LOG__SEGMENT_BYTES=536870912); see docs/configuration.md.")]
-pub(crate) struct Standalone {
-    /// Directory that holds everything the node keeps; made when it does not exist.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Address of the Kafka listener [default: 127.0.0.1:9092].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) kafka_address: Option<SocketAddr>,
-    /// Address of the gRPC listener [default: 127.0.0.1:50051].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) grpc_address: Option<SocketAddr>,
-    /// Address of the HTTP listener with metrics and health [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) http_address: Option<SocketAddr>,
-    /// Configuration file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Print the settings in force with the origin of each, and end.
-    #[arg(long)]
-    pub(crate) print_config: bool,
-    /// Form of the log lines on standard error [default: text].
-    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
-    pub(crate) log_format: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

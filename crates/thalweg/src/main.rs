@@ -1,5 +1,5 @@
-//! The one binary: `thalweg standalone` runs the system, `thalweg log` looks at its files, every other command is
-//! a client of it over gRPC.
+//! The one binary: `thalweg standalone` runs the system, `thalweg controller` and `thalweg broker` parts of it, `thalweg log` looks at its
+//! files, every other command is a client of it over gRPC.
 //!
 //! Here: the allocator, the command line, the exit code. 0 = done, 1 = failed, 2 = wrong usage or configuration.
 
@@ -10,7 +10,7 @@ use clap::Parser as _;
 mod cli;
 mod client;
 mod log;
-mod standalone;
+mod process;
 
 /// glibc's allocator is several times slower on concurrent large buffers, which is what batches are.
 #[global_allocator]
@@ -34,7 +34,9 @@ pub static ALLOCATOR_OPTIONS: &[u8; 55] =
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match cli.command {
-        cli::Command::Standalone(arguments) => standalone::run(&arguments),
+        cli::Command::Standalone(arguments) => process::standalone(&arguments),
+        cli::Command::Controller(arguments) => process::controller(&arguments),
+        cli::Command::Broker(arguments) => process::broker(&arguments),
         cli::Command::Completions { shell } => {
             cli::write_completions(shell);
             ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 
 use tempfile::NamedTempFile;
-use thalweg_settings::Layers;
+use thalweg_settings::{Layers, Service};
 
 use super::numbered;
 use crate::{Seeds, peak};
@@ -56,7 +56,7 @@ fn load(file: &[u8], variables: Vec<(OsString, OsString)>) -> Option<String> {
     FILE.with_borrow(|temporary| {
         fs::write(temporary.path(), file).expect("the temporary directory is writable");
         let layers = Layers::new().file(Some(temporary.path().to_owned())).environment(variables);
-        match layers.load() {
+        match layers.load(Service::Standalone) {
             Ok(loaded) => Some(loaded.to_string()),
             Err(error) => {
                 assert!(!error.problems.is_empty() && !error.to_string().is_empty());

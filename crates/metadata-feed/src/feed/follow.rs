@@ -4,7 +4,7 @@ use thalweg_metadata_core::{Image, Position, Record};
 use thalweg_proto::internal::controller::v1::controller_client::ControllerClient;
 use thalweg_proto::internal::controller::v1::watch_metadata_response::Event;
 use thalweg_proto::internal::controller::v1::{Entry, SnapshotPiece, WatchMetadataRequest};
-use thalweg_rpc::LeaderChannel;
+use thalweg_rpc::{Error as RpcError, LeaderChannel};
 use thalweg_types::LogIndex;
 use tonic::Status;
 
@@ -20,7 +20,7 @@ enum Ended {
     #[error("the controller closed it")]
     Closed,
     #[error("{0}")]
-    Failed(Box<Status>),
+    Failed(RpcError),
     #[error(transparent)]
     Unreadable(#[from] DecodeError),
     #[error("the entry at {index} follows {previous}, but {applied} is applied")]
@@ -42,6 +42,7 @@ pub(super) async fn run(channel: LeaderChannel, options: FeedOptions, publisher:
         if progressed {
             wait = options.retry_first;
         }
+        publisher.trouble.send_replace(Some(ended.to_string()));
         tracing::debug!(%ended, wait_ms = wait.as_millis(), "the metadata stream ended");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(options.retry_max);
@@ -61,8 +62,9 @@ async fn follow_stream(
 ) -> Result<(), Ended> {
     let applied = publisher.image().position();
     let request = WatchMetadataRequest { applied: Some(position_to_proto(applied)) };
-    let failed = |status| Ended::Failed(Box::new(status));
+    let failed = |status: Status| Ended::Failed(RpcError::from(status));
     let mut stream = client.watch_metadata(request).await.map_err(failed)?.into_inner();
+    publisher.trouble.send_replace(None);
     let mut snapshot = Vec::new();
     while let Some(response) = stream.message().await.map_err(failed)? {
         match response.event.ok_or(Ended::Incomplete)? {

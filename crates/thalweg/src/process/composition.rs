@@ -1,27 +1,28 @@
-//! `thalweg standalone`: the whole system in one process.
-//!
-//! The services are wired as in a cluster, only closer: controller and broker talk gRPC, over a pipe in memory instead of TCP, and the
-//! gateway calls the broker directly instead of over the network. Nothing in them knows the difference.
-//!
-//! Standard output carries one line for each listener and `ready`, for scripts that start it; everything else is log lines on
-//! standard error.
+//! What every process does around its services: settings, logs, signals, exit code.
 
-mod broker_port;
-mod data_dir;
-mod kafka_metrics;
-mod services;
-
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use thalweg_settings::{Layers, Loaded, LogFormat, SettingsError};
+use thalweg_settings::{Layers, Loaded, LogFormat, Service, SettingsError};
 use thalweg_telemetry::{InitLogsError, init_logs};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Standalone;
-use services::{Services, StartError};
+use super::error::StartError;
+use super::operations::say;
+
+/// The services of one process.
+pub(super) trait Composition: Sized {
+    const SERVICE: Service;
+
+    /// Returns when what the process is for is done. Dropped before that, what was started by then stops.
+    async fn start(loaded: &Loaded) -> Result<Self, StartError>;
+
+    /// From the outside in: first nobody is let in any more, then what was let in is finished, then it is closed. Health and metrics are
+    /// there to the end.
+    async fn shutdown(self);
+}
 
 /// Why the process ended otherwise than it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +40,8 @@ enum Error {
 }
 
 /// Runs until a signal asks to end.
-pub(crate) fn run(arguments: &Standalone) -> ExitCode {
-    match load_and_serve(arguments) {
+pub(super) fn run<C: Composition>(layers: Layers, print_config: bool) -> ExitCode {
+    match load_and_serve::<C>(layers, print_config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("thalweg: {error}");
@@ -49,9 +50,9 @@ pub(crate) fn run(arguments: &Standalone) -> ExitCode {
     }
 }
 
-fn load_and_serve(arguments: &Standalone) -> Result<(), Error> {
-    let loaded = load(arguments)?;
-    if arguments.print_config {
+fn load_and_serve<C: Composition>(layers: Layers, print_config: bool) -> Result<(), Error> {
+    let loaded = layers.load(C::SERVICE)?;
+    if print_config {
         print!("{loaded}");
         return Ok(());
     }
@@ -62,26 +63,13 @@ fn load_and_serve(arguments: &Standalone) -> Result<(), Error> {
     };
     init_logs(format, &operations.log_filter)?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve(&loaded));
+    let outcome = runtime.block_on(serve::<C>(&loaded));
     // Whatever is left has been given its time.
     runtime.shutdown_background();
     outcome
 }
 
-fn load(arguments: &Standalone) -> Result<Loaded, SettingsError> {
-    let data_dir = arguments.data_dir.as_ref().map(|path| path.display());
-    Layers::new()
-        .file(arguments.config.clone())
-        .environment(std::env::vars_os())
-        .flag("standalone.data_dir", "--data-dir", data_dir)
-        .flag("broker.kafka.address", "--kafka-address", arguments.kafka_address)
-        .flag("gateway.grpc.address", "--grpc-address", arguments.grpc_address)
-        .flag("operations.address", "--http-address", arguments.http_address)
-        .flag("operations.log_format", "--log-format", arguments.log_format.as_ref())
-        .load()
-}
-
-async fn serve(loaded: &Loaded) -> Result<(), Error> {
+async fn serve<C: Composition>(loaded: &Loaded) -> Result<(), Error> {
     // Before anything else, so that a signal during a long start is not lost.
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -94,7 +82,7 @@ async fn serve(loaded: &Loaded) -> Result<(), Error> {
     tokio::pin!(stop);
 
     let services = tokio::select! {
-        services = Services::start(loaded) => services?,
+        services = C::start(loaded) => services?,
         name = &mut stop => {
             tracing::info!(signal = name, "stopped before the start was complete");
             return Ok(());
@@ -109,13 +97,6 @@ async fn serve(loaded: &Loaded) -> Result<(), Error> {
     tokio::time::timeout(patience, services.shutdown()).await.map_err(|_| Error::Stop(patience))?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// One line on standard output, at once.
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 impl Error {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thalweg_env::fs::Fs;
+use thalweg_metadata_feed::Feed;
 use thalweg_storage::{LogDir, OpenError};
 use thalweg_types::ClusterId;
 
@@ -42,20 +43,25 @@ pub(super) enum DataDirError {
          that belongs here; the records in {logs} were not touched"
     )]
     Foreign { logs: PathBuf, metadata: PathBuf, found: ClusterId, expected: ClusterId },
+    #[error(
+        "{logs} belongs to cluster {found}, but the controllers to cluster {expected}. Mount the disk that belongs here, or point \
+         cluster.controllers at the broker's own cluster; the records were not touched"
+    )]
+    ForeignLogs { logs: PathBuf, found: ClusterId, expected: ClusterId },
     #[error(transparent)]
     Logs(OpenError),
 }
 
-/// A data directory that may be started on.
+/// A data directory of controller and broker that may be started on.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(super) struct StandaloneDir {
     pub(super) logs: PathBuf,
     pub(super) metadata: PathBuf,
     /// Whose records are in `logs`; `None` in a new directory.
     cluster_id: Option<ClusterId>,
 }
 
-impl DataDir {
+impl StandaloneDir {
     /// Creates the directory if there is none, and looks at what is in it. Waits for the disk.
     pub(super) fn examine(fs: &dyn Fs, path: &Path) -> Result<Self, DataDirError> {
         std::fs::create_dir_all(path).map_err(|error| unusable(path, error))?;
@@ -65,7 +71,8 @@ impl DataDir {
                 return Err(unusable(folder, io::ErrorKind::NotADirectory.into()));
             }
         }
-        let meta = LogDir::meta_at(fs, &logs).map_err(|error| Self::not_opened(&logs, error))?;
+        let meta =
+            LogDir::meta_at(fs, &logs).map_err(|error| DataDirError::not_opened(&logs, error))?;
         let cluster_id = meta.and_then(|meta| meta.cluster_id);
         let has_metadata = METADATA_CONTENTS.iter().any(|name| is_filled(&metadata.join(name)));
         match (cluster_id, has_metadata) {
@@ -95,14 +102,68 @@ impl DataDir {
             _ => Ok(()),
         }
     }
+}
 
+/// The partition logs in a broker's data directory.
+#[derive(Debug)]
+pub(super) struct BrokerDir {
+    pub(super) path: PathBuf,
+    /// Whose records are there; `None` in a new directory.
+    cluster_id: Option<ClusterId>,
+}
+
+/// The folder of the metadata log in a controller's data directory, which is made when there is none. Waits for the disk.
+pub(super) fn of_controller(path: &Path) -> Result<PathBuf, DataDirError> {
+    folder_in(path, METADATA_DIR)
+}
+
+impl BrokerDir {
+    /// Creates the directory if there is none, and asks whose records are in it. Waits for the disk.
+    pub(super) fn examine(fs: &dyn Fs, path: &Path) -> Result<Self, DataDirError> {
+        let path = folder_in(path, LOGS_DIR)?;
+        let meta =
+            LogDir::meta_at(fs, &path).map_err(|error| DataDirError::not_opened(&path, error))?;
+        Ok(Self { path, cluster_id: meta.and_then(|meta| meta.cluster_id) })
+    }
+
+    /// Waits until the cluster is known, if there is something in the directory that may belong to another one.
+    pub(super) async fn require_cluster(&self, feed: &Feed) -> Result<(), DataDirError> {
+        let Some(found) = self.cluster_id else { return Ok(()) };
+        let mut applied = feed.changed();
+        loop {
+            match feed.image().cluster_id() {
+                Some(expected) if expected == found => return Ok(()),
+                Some(expected) => {
+                    let logs = self.path.clone();
+                    return Err(DataDirError::ForeignLogs { logs, found, expected });
+                }
+                None => {}
+            }
+            if applied.changed().await.is_err() {
+                // The registration will say what is wrong.
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn folder_in(path: &Path, name: &str) -> Result<PathBuf, DataDirError> {
+    std::fs::create_dir_all(path).map_err(|error| unusable(path, error))?;
+    let folder = path.join(name);
+    match folder.exists() && !folder.is_dir() {
+        true => Err(unusable(&folder, io::ErrorKind::NotADirectory.into())),
+        false => Ok(folder),
+    }
+}
+
+impl DataDirError {
     /// Why the log directory did not open, with what to do about it where that is known.
-    pub(super) fn not_opened(logs: &Path, error: OpenError) -> DataDirError {
+    pub(super) fn not_opened(logs: &Path, error: OpenError) -> Self {
         match error {
             OpenError::Io { source, .. } if advice(source.kind()).is_some() => {
                 unusable(logs, source)
             }
-            error => DataDirError::Logs(error),
+            error => Self::Logs(error),
         }
     }
 }

@@ -1,0 +1,4 @@
+//! Clusters of real processes on loopback: how they come up, what they live through, what they refuse.
+
+mod quorum;
+mod start;

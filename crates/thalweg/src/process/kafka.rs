@@ -1,0 +1,37 @@
+//! The Kafka listener of a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_broker::{Broker, KafkaBackend};
+use thalweg_kafka::listener::{Bound, ListenerHandle, ListenerOptions};
+use thalweg_settings::Settings;
+
+use super::error::StartError;
+use super::kafka_metrics::KafkaMetrics;
+use super::machine::Machine;
+
+pub(super) fn serve(
+    settings: &Settings,
+    bound: Bound,
+    broker: &Arc<Broker>,
+    machine: &Machine,
+) -> Result<ListenerHandle, StartError> {
+    let kafka = &settings.broker.kafka;
+    let options = ListenerOptions {
+        runtimes: kafka.runtimes,
+        frame_bytes_max: kafka.frame_bytes_max,
+        in_flight_max: kafka.in_flight_max,
+        request_bytes_max: kafka.request_bytes_max,
+        unsent_bytes_max: kafka.unsent_bytes_max,
+        connections_max: kafka.connections_max,
+        connections_per_ip_max: kafka.connections_per_ip_max,
+        idle_timeout: Duration::from_millis(kafka.idle_timeout_ms),
+        ..ListenerOptions::new(bound.local_addr())
+    };
+    let backend = KafkaBackend::new(Arc::clone(broker), Arc::clone(&machine.random));
+    let handle = bound.start(options, Arc::new(backend))?;
+    let metrics = KafkaMetrics(handle.counters());
+    machine.registry.register(|registry| registry.register_collector(Box::new(metrics)));
+    Ok(handle)
+}
