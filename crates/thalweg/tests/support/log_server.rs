@@ -412,4 +412,67 @@ impl Admin for LogServer {
     ) -> Result<Response<admin::DescribeClusterResponse>, Status> {
         Err(Status::unimplemented("not needed"))
     }
+
+    async fn describe_quorum(
+        &self,
+        _: Request<admin::DescribeQuorumRequest>,
+    ) -> Result<Response<admin::DescribeQuorumResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn add_voter(
+        &self,
+        _: Request<admin::AddVoterRequest>,
+    ) -> Result<Response<admin::AddVoterResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn remove_voter(
+        &self,
+        _: Request<admin::RemoveVoterRequest>,
+    ) -> Result<Response<admin::RemoveVoterResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn reassign(
+        &self,
+        _: Request<admin::ReassignRequest>,
+    ) -> Result<Response<admin::ReassignResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_reassignments(
+        &self,
+        _: Request<admin::ListReassignmentsRequest>,
+    ) -> Result<Response<admin::ListReassignmentsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn plan_reassignment(
+        &self,
+        _: Request<admin::PlanReassignmentRequest>,
+    ) -> Result<Response<admin::PlanReassignmentResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn elect_preferred_leaders(
+        &self,
+        _: Request<admin::ElectPreferredLeadersRequest>,
+    ) -> Result<Response<admin::ElectPreferredLeadersResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn shut_down_broker(
+        &self,
+        _: Request<admin::ShutDownBrokerRequest>,
+    ) -> Result<Response<admin::ShutDownBrokerResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn unregister_broker(
+        &self,
+        _: Request<admin::UnregisterBrokerRequest>,
+    ) -> Result<Response<admin::UnregisterBrokerResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
