@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use thalweg_metadata_core::Image;
 use thalweg_replication_core::{ControllerLease, Fitness, Identity, Replica, Timing};
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, IncarnationId, LeaderEpoch, Moment, NodeId, Offset, Timestamp,
-    TopicIdPartition, Uuid,
+    Acks, BrokerEpoch, ClusterId, DirId, IncarnationId, LeaderEpoch, Moment, NodeId, Offset,
+    Timestamp, TopicIdPartition, Uuid,
 };
 
 use crate::disk::DiskLog;
@@ -81,6 +81,8 @@ pub(crate) struct Faults {
     pub(crate) slow_disk: bool,
     pub(crate) fail_flush: bool,
     pub(crate) disk_full: bool,
+    /// The high watermark that a log notes down for its next life is an old one.
+    pub(crate) keeps_old_positions: bool,
     /// Of the wall clock.
     pub(crate) skew_ms: i64,
     /// Of the monotonic clock, in thousandths.
@@ -98,11 +100,12 @@ pub(crate) struct Part {
     wake_at: Option<Moment>,
 }
 
-/// A producer that waits for the high watermark.
+/// A producer that waits for the high watermark, or for the leader's own disk.
 struct Waiter {
     id: u64,
     base: Offset,
     end: Offset,
+    acks: Acks,
 }
 
 enum Asked {
@@ -148,6 +151,7 @@ impl Broker {
                 slow_disk: false,
                 fail_flush: false,
                 disk_full: false,
+                keeps_old_positions: false,
                 skew_ms: 0,
                 rate: 1_000,
             },

@@ -12,6 +12,8 @@ pub(crate) enum Fate {
     /// Not known: it may be in the log once.
     Unknown,
     Acknowledged,
+    /// Its leader had it: it may be gone with it, but it is nowhere else.
+    AtLeader,
     /// It was definitely not written.
     Failed,
 }
@@ -24,13 +26,26 @@ struct Known {
     offset: Option<Offset>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     values: BTreeMap<Offset, u64>,
     /// Largest acknowledged offset.
     acknowledged: Option<Offset>,
+    /// The last end that was told.
+    end: Offset,
     /// By producer: its last acknowledged value and offset.
     last: BTreeMap<u64, (u64, Offset)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            values: BTreeMap::new(),
+            acknowledged: None,
+            end: Offset::ZERO,
+            last: BTreeMap::new(),
+        }
+    }
 }
 
 /// Judges what clients see.
@@ -55,6 +70,10 @@ pub struct Counts {
     pub reordered: u64,
     /// Damaged, foreign, contradicting or refused records that somebody was shown.
     pub torn: u64,
+    /// Acknowledged by leaders alone (`acks=1`).
+    pub by_leader: u64,
+    /// Of those, gone in the end: nobody promised otherwise.
+    pub by_leader_gone: u64,
 }
 
 impl Checker {
@@ -98,6 +117,23 @@ impl Checker {
         }
     }
 
+    /// The leader alone has them: at these offsets or, when it is gone, nowhere.
+    pub(crate) fn acknowledged_by_leader(&mut self, (value, records): (u64, u64), base: Offset) {
+        for at in 0..records {
+            let (value, offset) = (value + at, Offset(base.0 + i64::try_from(at).unwrap_or(0)));
+            self.counts.by_leader += 1;
+            let Some(known) = self.get_mut(value) else { continue };
+            known.fate = Fate::AtLeader;
+            let before = *known.offset.get_or_insert(offset);
+            if before != offset {
+                self.counts.duplicated += 1;
+                self.broken(format!(
+                    "{value} acknowledged by its leader at {offset}, is at {before}"
+                ));
+            }
+        }
+    }
+
     fn check_order(
         &mut self,
         partition: TopicIdPartition,
@@ -124,7 +160,7 @@ impl Checker {
         for value in value..value + records {
             match fate {
                 Fate::Failed => self.counts.failed += 1,
-                Fate::Unknown | Fate::Acknowledged => self.counts.unknown += 1,
+                Fate::Unknown | Fate::Acknowledged | Fate::AtLeader => self.counts.unknown += 1,
             }
             let was_seen = self.get(value).is_some_and(|known| known.offset.is_some());
             if fate == Fate::Failed && was_seen {
@@ -175,7 +211,14 @@ impl Checker {
         }
     }
 
-    /// The end of a log was asked for when `floor` was acknowledged, of the leader that it had.
+    /// Below this nothing may be missing of an end that is asked for now: what is acknowledged, and what was told before (I6).
+    pub(crate) fn end_floor(&self, partition: TopicIdPartition) -> Option<Offset> {
+        let seen = self.partitions.get(&partition)?;
+        let told = seen.end.0.checked_sub(1).map(Offset).filter(|last| *last >= Offset::ZERO);
+        seen.acknowledged.max(told)
+    }
+
+    /// The end of a log was asked for when `floor` was known to be in it, of the leader that it had.
     pub(crate) fn end_told(
         &mut self,
         partition: TopicIdPartition,
@@ -184,8 +227,10 @@ impl Checker {
     ) {
         if floor.is_some_and(|floor| end <= floor) {
             self.counts.lost += 1;
-            self.broken(format!("stale: {partition} ends at {end}, {floor:?} was acknowledged"));
+            self.broken(format!("stale: {partition} ends at {end}, {floor:?} was in it"));
         }
+        let seen = self.partitions.entry(partition).or_default();
+        seen.end = seen.end.max(end);
     }
 
     /// Everything in a partition's log from `log_start` on, in the end: what was acknowledged or read must be in it.
@@ -200,6 +245,18 @@ impl Checker {
             there.insert(offset, value);
             self.read(partition, offset, value);
         }
+        let at_leader = self
+            .known
+            .iter()
+            .zip(1_u64..)
+            .filter(|(known, _)| known.partition == partition && known.fate == Fate::AtLeader);
+        let is_gone = |known: &Known, value: u64| {
+            known
+                .offset
+                .is_some_and(|offset| offset >= log_start && there.get(&offset) != Some(&value))
+        };
+        let gone = at_leader.filter(|(known, value)| is_gone(known, *value)).count();
+        self.counts.by_leader_gone += gone as u64;
         let seen = self.partitions.entry(partition).or_default();
         let missing: Vec<_> = seen
             .values
@@ -219,6 +276,7 @@ impl Checker {
         let seen = self.partitions.entry(partition).or_default();
         let gone = seen.values.split_off(&end);
         seen.acknowledged = seen.acknowledged.filter(|offset| *offset < end);
+        seen.end = seen.end.min(end);
         seen.last.clear();
         for value in gone.into_values() {
             if let Some(known) = self.get_mut(value) {

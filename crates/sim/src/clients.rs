@@ -1,9 +1,11 @@
-//! Simulated clients: idempotent producers that retry until they know, and consumers that read on.
+//! Simulated clients: idempotent producers that retry until they know, producers that ask the leader only and never retry, and consumers
+//! that read on.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use thalweg_types::{
-    ErrorCode, Offset, Outcome, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition,
+    Acks, ErrorCode, Offset, Outcome, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicIdPartition,
 };
 
 use crate::broker::Broker;
@@ -46,6 +48,7 @@ struct Producer {
     next: Sequence,
     in_flight: VecDeque<Flight>,
     pace: u64,
+    acks: Acks,
 }
 
 /// A batch whose fate is not known yet.
@@ -77,7 +80,8 @@ impl Flight {
 }
 
 impl Clients {
-    pub(crate) fn new(seed: u64, topics: &[String], producers: usize) -> Self {
+    /// `hasty` producers more are content with the leader.
+    pub(crate) fn new(seed: u64, topics: &[String], producers: usize, hasty: usize) -> Self {
         let mut rng = Rng::new(seed, "clients");
         let topic = |at: usize| topics[at % topics.len()].clone();
         let producers = (0..producers).map(|at| Producer {
@@ -88,8 +92,19 @@ impl Clients {
             next: Sequence::ZERO,
             in_flight: VecDeque::new(),
             pace: rng.between(15, 160),
+            acks: Acks::All,
         });
-        let producers = producers.collect();
+        let mut producers: Vec<_> = producers.collect();
+        producers.extend((0..hasty).map(|at| Producer {
+            id: ProducerId::NONE,
+            epoch: ProducerEpoch::NONE,
+            topic: topic(at),
+            partition: None,
+            next: Sequence::NONE,
+            in_flight: VecDeque::new(),
+            pace: 90,
+            acks: Acks::Leader,
+        }));
         let consumers = (0..topics.len() + 1).map(|at| Consumer {
             topic: topic(at),
             partition: None,
@@ -140,25 +155,34 @@ impl Clients {
         }
         let Some(leader) = leader_of(view, partition) else { return };
         let producer = &mut self.producers[at];
+        let acks = producer.acks;
         for flight in producer.in_flight.iter_mut().filter(|flight| flight.call.is_none()) {
             let id = env.fresh_id();
             flight.call = Some(id);
             flight.tries += 1;
             let value = flight.batch.value;
             self.calls.insert(id, Pending::Produce { producer: at, value });
-            call(env, leader, id, partition, Call::Produce(flight.batch));
+            if acks == Acks::All && env.network.is_repeated() {
+                // Whatever the first answer says, the other call may do something else.
+                flight.maybe = true;
+                env.stats.repeats += 1;
+                call(env, leader, id, partition, Call::Produce(flight.batch, acks));
+            }
+            call(env, leader, id, partition, Call::Produce(flight.batch, acks));
         }
     }
 
     fn begin_batch(&mut self, env: &mut Env, at: usize, partition: TopicIdPartition) {
         let records = self.rng.between(1, 4);
         let producer = &mut self.producers[at];
-        let number = producer.id.0.cast_unsigned();
+        let number = at as u64;
         let value = env.checker.begin(partition, number, records);
         let count = i32::try_from(records).unwrap_or(1);
         let identity = (producer.id, producer.epoch, producer.next);
         let batch = Batch::new(identity, count, value, Timestamp::NONE);
-        producer.next = producer.next.advanced_by(count);
+        if producer.acks == Acks::All {
+            producer.next = producer.next.advanced_by(count);
+        }
         let floor = env.checker.floor(partition);
         producer.in_flight.push_back(Flight { batch, call: None, tries: 0, maybe: false, floor });
     }
@@ -168,6 +192,9 @@ impl Clients {
         let producer = &mut self.producers[at];
         for flight in producer.in_flight.drain(..) {
             env.checker.ended(flight.records(), flight.fate());
+        }
+        if producer.acks == Acks::Leader {
+            return;
         }
         producer.epoch = ProducerEpoch(producer.epoch.0.saturating_add(1));
         producer.next = Sequence::ZERO;
@@ -179,6 +206,20 @@ impl Clients {
         let Some(index) = found else { return };
         let flight = &mut producer.in_flight[index];
         flight.call = None;
+        if producer.acks == Acks::Leader {
+            match result {
+                Some(CallResult::Produced(base)) => {
+                    env.checker.acknowledged_by_leader(flight.records(), base);
+                }
+                Some(CallResult::Error { outcome, .. }) => {
+                    flight.maybe |= outcome == Outcome::Unknown;
+                    env.checker.ended(flight.records(), flight.fate());
+                }
+                _ => env.checker.ended(flight.records(), Fate::Unknown),
+            }
+            producer.in_flight.remove(index);
+            return;
+        }
         match result {
             Some(CallResult::Produced(base)) => {
                 env.checker.acknowledged(flight.records(), base, flight.floor);
@@ -220,7 +261,7 @@ impl Clients {
         }
         if self.rng.chance(300) {
             let id = env.fresh_id();
-            let floor = env.checker.floor(partition);
+            let floor = env.checker.end_floor(partition);
             self.calls.insert(id, Pending::End { partition, floor });
             call(env, leader, id, partition, Call::End);
         }
@@ -290,6 +331,13 @@ impl Clients {
         }
         for producer in self.producers.iter_mut().filter(|p| p.partition == Some(partition)) {
             producer.in_flight.iter_mut().for_each(|flight| flight.floor = None);
+        }
+        for pending in self.calls.values_mut() {
+            if let Pending::End { partition: other, floor } = pending
+                && *other == partition
+            {
+                *floor = None;
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use thalweg_types::{LeaderEpoch, Moment, TopicIdPartition};
 
 use crate::checker::Checker;
-use crate::message::{HOSTS, Host, Message, StreamMessage};
+use crate::message::{Ask, HOSTS, Host, Message, StreamMessage};
 use crate::network::{MS, Network, Time};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
@@ -101,6 +101,8 @@ pub(crate) struct Stats {
     pub(crate) truncations: u64,
     pub(crate) halts: u64,
     pub(crate) suspects: u64,
+    /// Calls that were sent twice.
+    pub(crate) repeats: u64,
 }
 
 pub(crate) struct Env {
@@ -120,6 +122,9 @@ pub(crate) struct Env {
     pub(crate) is_tracing: bool,
     /// Until when each host stands still.
     pub(crate) paused: [Time; HOSTS],
+    /// On links that are held up.
+    held: Vec<(Host, Host, Event)>,
+    holds_proposals: bool,
 }
 
 impl Env {
@@ -139,6 +144,8 @@ impl Env {
             trace_hash: 0xcbf2_9ce4_8422_2325,
             is_tracing,
             paused: [0; HOSTS],
+            held: Vec::new(),
+            holds_proposals: false,
         }
     }
 
@@ -200,8 +207,79 @@ impl Env {
     // ---- Network ----
 
     pub(crate) fn send(&mut self, from: Host, to: Host, message: Message) {
+        if message.may_be_repeated() && self.network.is_repeated() {
+            self.stats.repeats += 1;
+            self.send_once(from, to, message.clone());
+        }
+        self.send_once(from, to, message);
+    }
+
+    fn send_once(&mut self, from: Host, to: Host, message: Message) {
         if let Some(delay) = self.network.route(from, to) {
-            self.after(delay, Event::Deliver { from, to, message });
+            let at = self.now + delay;
+            self.arrive(from, to, at, Event::Deliver { from, to, message });
+        }
+    }
+
+    /// Schedules an arrival, or keeps it while the link is held.
+    fn arrive(&mut self, from: Host, to: Host, at: Time, event: Event) {
+        let is_proposal = matches!(
+            &event,
+            Event::Deliver { message: Message::Ask { ask: Ask::Alter { .. }, .. }, .. }
+        );
+        let is_held = self.network.is_held(from, to) || (is_proposal && self.holds_proposals);
+        match is_held {
+            true => self.held.push((from, to, event)),
+            false => self.at(at, event),
+        }
+    }
+
+    /// From now on everything from one host to the other waits, in order.
+    pub(crate) fn hold(&mut self, from: Host, to: Host) {
+        self.fault(|| format!("what goes from {from} to {to} is held up"));
+        self.network.set_held(from, to, true);
+    }
+
+    /// The same for AlterPartition alone, from anybody.
+    pub(crate) fn hold_proposals(&mut self) {
+        self.fault(|| "proposals are held up".to_owned());
+        self.holds_proposals = true;
+    }
+
+    pub(crate) fn release_proposals(&mut self) {
+        self.note(|| "proposals that were held up arrive".to_owned());
+        self.holds_proposals = false;
+        for (_, _, event) in std::mem::take(&mut self.held) {
+            self.at(self.now, event);
+        }
+    }
+
+    /// What was held up arrives at once, before anything that is sent later.
+    pub(crate) fn release(&mut self, from: Host, to: Host) {
+        if !self.network.is_held(from, to) {
+            return;
+        }
+        self.note(|| format!("what was held up from {from} to {to} arrives"));
+        self.network.set_held(from, to, false);
+        let waiting = std::mem::take(&mut self.held);
+        for (a, b, event) in waiting {
+            match (a, b) == (from, to) {
+                true => self.at(self.now, event),
+                false => self.held.push((a, b, event)),
+            }
+        }
+    }
+
+    /// Whether something waits on a link that is held up.
+    pub(crate) fn has_held(&self, from: Host, to: Host) -> bool {
+        self.held.iter().any(|(a, b, _)| (*a, *b) == (from, to))
+    }
+
+    pub(crate) fn release_all(&mut self) {
+        for from in 0..HOSTS {
+            for to in 0..HOSTS {
+                self.release(from, to);
+            }
         }
     }
 
@@ -230,7 +308,7 @@ impl Env {
         let last = &mut known.last[usize::from(to_leader)];
         *last = (*last + 1).max(self.now + delay);
         let at = *last;
-        self.at(at, Event::Stream { from, to, connection, message });
+        self.arrive(from, to, at, Event::Stream { from, to, connection, message });
     }
 
     pub(crate) fn break_stream(&mut self, connection: u64) {
@@ -244,6 +322,21 @@ impl Env {
         for at in ends {
             let delay = self.network.notice();
             self.after(delay, Event::StreamBroken { at, connection });
+        }
+    }
+
+    /// Every stream from this follower to this leader is reset; the follower notices at once.
+    pub(crate) fn reset_streams(&mut self, follower: Host, leader: Host) {
+        let is_one = |known: &Connection| (known.follower, known.leader) == (follower, leader);
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| is_one(c) && !c.is_broken)
+            .map(|c| *c.0)
+            .collect();
+        for connection in ids {
+            self.break_stream(connection);
+            self.after(1, Event::StreamBroken { at: follower, connection });
         }
     }
 

@@ -39,5 +39,5 @@ mod script;
 mod sim;
 
 pub use checker::Counts;
-pub use run::{Report, Totals, run_named, run_seed, run_with_bug, seeds_to_find};
+pub use run::{Report, Totals, run_early_seed, run_named, run_seed, run_with_bug, seeds_to_find};
 pub use script::Named;

@@ -129,11 +129,13 @@ impl Log {
         }
     }
 
-    /// A flush of everything up to the write `captured` ended well.
-    pub(crate) fn flushed(&mut self, captured: u64) {
+    /// A flush of everything up to the write `captured` ended well. The high watermark is noted down now and then.
+    pub(crate) fn flushed(&mut self, captured: u64, keeps_old_positions: bool) {
         let end = self.disk.flushed(captured);
         self.core.flushed(end);
-        self.disk.high_watermark = self.high_watermark();
+        if !keeps_old_positions {
+            self.disk.high_watermark = self.high_watermark();
+        }
     }
 
     /// Cuts the log and returns what went.

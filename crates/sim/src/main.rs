@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use thalweg_invariants::Mutant;
-use thalweg_sim::{Totals, run_seed, run_with_bug, seeds_to_find};
+use thalweg_sim::{
+    Named, Totals, run_early_seed, run_named, run_seed, run_with_bug, seeds_to_find,
+};
 
 #[derive(Parser)]
 #[command(about = "A simulated cluster: one seed is one run")]
@@ -36,6 +38,20 @@ enum Command {
         /// With this bug planted, in the work load made for it.
         #[arg(long)]
         bug: Option<String>,
+        /// The script of this name instead of the random mix.
+        #[arg(long)]
+        script: Option<String>,
+        /// In the mix of the first seeds.
+        #[arg(long)]
+        early: bool,
+    },
+    /// Play every named script.
+    Scripts {
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// Only this one.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Plant every known bug in turn and say how many seeds it takes to find it.
     Mutants {
@@ -52,15 +68,19 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     match Arguments::parse().command {
         Command::Run { seeds, seconds, from } => run(seeds, seconds, from),
-        Command::Replay { seed, trace, bug } => {
+        Command::Replay { seed, trace, bug, script, early } => {
             let bug = bug.and_then(|name| Mutant::ALL.iter().find(|bug| bug.name() == name));
-            let report = match bug {
-                Some(bug) => run_with_bug(seed, *bug, trace),
-                None => run_seed(seed, trace),
+            let script = script.and_then(|name| Named::ALL.iter().find(|s| s.name() == name));
+            let report = match (bug, script) {
+                (Some(bug), _) => run_with_bug(seed, *bug, trace),
+                (None, Some(script)) => run_named(seed, *script, trace),
+                (None, None) if early => run_early_seed(seed, trace),
+                (None, None) => run_seed(seed, trace),
             };
             println!("{report:#?}");
             ExitCode::from(u8::from(report.violation.is_some()))
         }
+        Command::Scripts { seeds, only } => scripts(seeds, only.as_deref()),
         Command::Mutants { seeds, only } => mutants(seeds, only.as_deref()),
     }
 }
@@ -84,6 +104,28 @@ fn run(seeds: Option<u64>, seconds: Option<u64>, from: u64) -> ExitCode {
     }
     println!("{totals}");
     println!("{failed} seeds failed, {:.1} s", began.elapsed().as_secs_f64());
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn scripts(seeds: u64, only: Option<&str>) -> ExitCode {
+    let mut failed = 0_u64;
+    for script in Named::ALL.iter().filter(|script| only.is_none_or(|only| only == script.name())) {
+        let mut totals = Totals::default();
+        for seed in 1..=seeds {
+            let report = run_named(seed, *script, false);
+            totals.add(&report);
+            if let Some(violation) = &report.violation {
+                failed += 1;
+                println!("{} {seed}: {violation}", script.name());
+            }
+        }
+        println!(
+            "{}: {} faults, {} acknowledged",
+            script.name(),
+            totals.faults,
+            totals.counts.acknowledged
+        );
+    }
     ExitCode::from(u8::from(failed > 0))
 }
 

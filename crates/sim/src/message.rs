@@ -3,8 +3,8 @@
 use thalweg_metadata_core::{Candidate, Image, Reassign, RegisterNode};
 use thalweg_replication_core::{AlterOutcome, Answer, Handshake, Proposal, Report};
 use thalweg_types::{
-    BrokerEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId, Offset, Outcome, TopicId,
-    TopicIdPartition,
+    Acks, BrokerEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId, Offset, Outcome,
+    TopicId, TopicIdPartition,
 };
 
 use crate::disk::Batch;
@@ -33,6 +33,14 @@ pub(crate) enum Message {
     Call { id: u64, partition: TopicIdPartition, call: Call },
     /// To a client.
     Answered { id: u64, result: CallResult },
+}
+
+impl Message {
+    /// Calls that their sender, or a library under it, may repeat. Producers see to it themselves: they must know what they sent.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        let is_produce = matches!(self, Self::Call { call: Call::Produce(..), .. });
+        !is_produce && !matches!(self, Self::Ask { ask: Ask::Admin(_), .. })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +95,7 @@ pub(crate) enum Told {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {
-    Produce(Batch),
+    Produce(Batch, Acks),
     Fetch {
         from: Offset,
     },

@@ -16,18 +16,28 @@ use crate::sim::Sim;
 
 pub(crate) struct Nemesis {
     pub(crate) rng: Rng,
+    later_rng: Rng,
     /// Hosts whose data was destroyed and has not been restored yet.
     damaged: BTreeSet<Host>,
     /// No destruction before this: the operator changed what it depends on.
     careful_until: u64,
     /// One broker at most has a full disk or fails to flush.
     deleted: u32,
+    overdone: bool,
 }
 
 impl Nemesis {
     pub(crate) fn new(seed: u64) -> Self {
         let rng = Rng::new(seed, "nemesis");
-        Self { rng, damaged: BTreeSet::new(), careful_until: 0, deleted: 0 }
+        let later_rng = Rng::new(seed, "later nemesis");
+        Self {
+            rng,
+            later_rng,
+            damaged: BTreeSet::new(),
+            careful_until: 0,
+            deleted: 0,
+            overdone: false,
+        }
     }
 
     pub(crate) fn is_damaged(&self, host: Host) -> bool {
@@ -36,6 +46,20 @@ impl Nemesis {
 
     pub(crate) fn damage(&mut self, host: Host) {
         self.damaged.insert(host);
+    }
+
+    /// A script destroyed the only complete replica on purpose.
+    pub(crate) fn has_overdone(&self) -> bool {
+        self.overdone
+    }
+
+    pub(crate) fn overdo(&mut self) {
+        self.overdone = true;
+    }
+
+    /// The operator deletes a topic, which is made again.
+    pub(crate) fn note_deletion(&mut self) {
+        self.deleted += 1;
     }
 
     /// How fast a broker's clock runs, in thousandths.
@@ -64,6 +88,8 @@ impl Sim {
         for _ in 0..count {
             self.one_fault();
         }
+        self.later_fault();
+        self.check_metadata();
         let pause = self.nemesis.rng.between(50 * MS, self.plan.pause);
         self.env.after(pause, Event::Nemesis);
     }
@@ -84,6 +110,32 @@ impl Sim {
             24..=28 if kinds.administration => self.operate(),
             _ => {}
         }
+    }
+
+    /// Drawn from randomness of its own: see [`crate::plan::Later`].
+    fn later_fault(&mut self) {
+        let mut rng = self.nemesis.later_rng.clone();
+        if self.plan.later.holds {
+            let all = FIRST_CONTROLLER + CONTROLLERS;
+            match rng.below(4) {
+                0 => {
+                    let (from, to) = (rng.index(all), rng.index(all));
+                    let is_broker = to < self.brokers.len();
+                    // Either one link, or all that a broker hears from the controllers.
+                    if is_broker && rng.chance(500) {
+                        (FIRST_CONTROLLER..all).for_each(|from| self.env.hold(from, to));
+                    } else if from != to {
+                        self.env.hold(from, to);
+                    }
+                }
+                1 => {}
+                _ => self.env.release_all(),
+            }
+        }
+        if self.plan.later.repeats && rng.chance(200) {
+            self.env.network.repeats = rng.below(200);
+        }
+        self.nemesis.later_rng = rng;
     }
 
     // ---- Processes and machines ----

@@ -1,7 +1,7 @@
 //! The simulated network: links that delay, lose, are cut one way or both, or slow.
 //!
-//! Single messages may overtake each other. A stream keeps its order; where a message of it would be lost the stream breaks instead, and
-//! both ends notice, each in its own time.
+//! Single messages may overtake each other, and calls may be repeated. A stream keeps its order; where a message of it would be lost the
+//! stream breaks instead, and both ends notice, each in its own time. A link may be held: nothing is lost, and all of it comes later.
 
 use crate::message::{HOSTS, Host};
 use crate::rng::Rng;
@@ -20,13 +20,26 @@ pub(crate) struct Network {
     pub(crate) loss: u64,
     /// Messages delayed for long, of 1,000.
     pub(crate) spikes: u64,
+    /// Calls sent twice, of 1,000.
+    pub(crate) repeats: u64,
+    held: [[bool; HOSTS]; HOSTS],
     rng: Rng,
+    repeats_rng: Rng,
 }
 
 impl Network {
     pub(crate) fn new(seed: u64) -> Self {
         let none = [[false; HOSTS]; HOSTS];
-        Self { cut: none, slow: none, loss: 0, spikes: 5, rng: Rng::new(seed, "network") }
+        Self {
+            cut: none,
+            slow: none,
+            loss: 0,
+            spikes: 5,
+            repeats: 0,
+            held: none,
+            rng: Rng::new(seed, "network"),
+            repeats_rng: Rng::new(seed, "repeats"),
+        }
     }
 
     pub(crate) fn is_cut(&self, from: Host, to: Host) -> bool {
@@ -65,6 +78,20 @@ impl Network {
         self.slow = [[false; HOSTS]; HOSTS];
         self.loss = 0;
         self.spikes = 2;
+        self.repeats = 0;
+    }
+
+    pub(crate) fn is_held(&self, from: Host, to: Host) -> bool {
+        self.held[from][to]
+    }
+
+    pub(crate) fn set_held(&mut self, from: Host, to: Host, is_held: bool) {
+        self.held[from][to] = is_held;
+    }
+
+    /// Whether this call is sent twice.
+    pub(crate) fn is_repeated(&mut self) -> bool {
+        self.repeats > 0 && self.repeats_rng.chance(self.repeats)
     }
 
     /// How long a message is under way; `None` when it never arrives.

@@ -3,10 +3,10 @@
 //! The truth about a partition is every record that any leader ever counted as committed, by offset. It only grows; the one thing that
 //! takes it back is an unclean election, which is marked. Whatever contradicts it is a violation, named after the invariant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_metadata_core::{Image, Record};
-use thalweg_types::{LeaderEpoch, Offset, TopicIdPartition};
+use thalweg_types::{Durability, IncarnationId, LeaderEpoch, NodeId, Offset, TopicIdPartition};
 
 use crate::disk::{Batch, DiskLog};
 use crate::log::Log;
@@ -25,6 +25,8 @@ pub(crate) struct Oracle {
     /// Records given up by unclean elections.
     pub(crate) given_up: u64,
     pub(crate) records_committed: u64,
+    /// By incarnation: whether the life before ended cleanly, and what is damaged.
+    lives: BTreeMap<IncarnationId, (bool, BTreeSet<TopicIdPartition>)>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ struct Truth {
     unclean: Option<LeaderEpoch>,
     /// The newest that is committed: whoever begins an older one is behind, and will learn it.
     newest: LeaderEpoch,
+    /// In sync or eligible, as committed.
+    candidates: Vec<NodeId>,
 }
 
 impl Default for Truth {
@@ -44,6 +48,7 @@ impl Default for Truth {
             leaders: BTreeMap::new(),
             unclean: None,
             newest: LeaderEpoch::NONE,
+            candidates: Vec::new(),
         }
     }
 }
@@ -121,9 +126,21 @@ impl Oracle {
         }
     }
 
-    /// I12: nobody cuts off what is committed.
-    pub(crate) fn cut(&mut self, id: TopicIdPartition, who: Host, removed: &[Batch], marked: bool) {
+    /// I12: nobody who may be elected cuts off what is committed, and nobody what it knows to be. Who is out of sync may: a leader of an
+    /// epoch that is over may tell it to, while the next one commits what the old one did not have.
+    pub(crate) fn cut(
+        &mut self,
+        id: TopicIdPartition,
+        (who, node): (Host, Option<NodeId>),
+        removed: &[Batch],
+        (known, marked): (Offset, bool),
+    ) {
         let Some(truth) = self.truths.get(&id) else { return };
+        let may_be_elected = node.is_some_and(|node| truth.candidates.contains(&node));
+        let knew = removed.first().is_some_and(|first| first.base() < known);
+        if !may_be_elected && !knew {
+            return;
+        }
         let lost = removed.iter().flat_map(Batch::written).find(|(offset, value)| {
             let at = usize::try_from(offset.0).unwrap_or(usize::MAX);
             truth.values.get(at) == Some(value)
@@ -139,6 +156,39 @@ impl Oracle {
     pub(crate) fn true_end(&self, id: TopicIdPartition) -> Offset {
         let count = self.truths.get(&id).map_or(0, |truth| truth.values.len());
         Offset(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// Whether a log that reaches the true end has there what is committed; logs that agree in one record agree in all before it.
+    pub(crate) fn agrees_at_end(&self, id: TopicIdPartition, disk: &DiskLog) -> bool {
+        let Some((at, last)) = self
+            .truths
+            .get(&id)
+            .and_then(|truth| truth.values.len().checked_sub(1).map(|at| (at, truth.values[at])))
+        else {
+            return true;
+        };
+        let offset = Offset(i64::try_from(at).unwrap_or(i64::MAX));
+        let there = disk.batches_from(offset).next().and_then(|batch| {
+            batch.written().find(|(known, _)| *known == offset).map(|(_, value)| value)
+        });
+        disk.log_start > offset || there == Some(last)
+    }
+
+    /// I6, I17: nobody believes more committed than is, and nobody gives up what is not.
+    pub(crate) fn check_positions(&mut self, id: TopicIdPartition, who: Host, log: &Log) {
+        let end = self.true_end(id);
+        let (log_start, high_watermark) = (log.log_start(), log.high_watermark());
+        let has_given_up = self.truths.get(&id).is_some_and(|truth| truth.unclean.is_some());
+        if high_watermark > end && !has_given_up && !self.has_liar {
+            self.violated("I6", || {
+                format!("{id}: broker {who} has high watermark {high_watermark}, the truth {end}")
+            });
+        }
+        if log_start > high_watermark || (log_start > end && !has_given_up) {
+            self.violated("I17", || {
+                format!("{id}: broker {who} begins at {log_start}, committed is {high_watermark}")
+            });
+        }
     }
 
     /// How far a log has what is committed: the true end when all of it.
@@ -166,17 +216,52 @@ impl Oracle {
 
     // ---- Metadata ----
 
+    /// A process begins. What it is worth, whatever it will say: its last life ended cleanly, and these replicas are damaged.
+    pub(crate) fn begins(
+        &mut self,
+        incarnation: IncarnationId,
+        is_clean: bool,
+        suspect: impl Iterator<Item = TopicIdPartition>,
+    ) {
+        self.lives.insert(incarnation, (is_clean, suspect.collect()));
+    }
+
+    /// I14: a node that has just registered is nowhere in sync, and eligible only where it must have everything.
+    pub(crate) fn check_registered(&mut self, image: &Image, record: &Record) {
+        let Record::NodeRegistered(node) = record else { return };
+        let Some((is_clean, suspect)) = self.lives.get(&node.incarnation).cloned() else { return };
+        for topic in image.topics() {
+            for (partition, state) in &topic.partitions {
+                let id = TopicIdPartition { topic_id: topic.id, partition: *partition };
+                let flushed = state.durability == Durability::Fsync
+                    && !state.unproven.contains(&node.node_id);
+                let may_be =
+                    (is_clean || flushed || state.replicas.len() == 1) && !suspect.contains(&id);
+                let is_in = state.isr.contains(&node.node_id);
+                if is_in || (state.elr.contains(&node.node_id) && !may_be) {
+                    self.violated("I14", || {
+                        format!("{id}: {} begins anew: {state:?}", node.node_id)
+                    });
+                }
+            }
+        }
+    }
+
     /// I7, I15: what a fact makes of a partition.
     pub(crate) fn metadata_changes(&mut self, before: &Image, record: &Record) {
         match record {
             Record::PartitionRegistered { topic_id, partition, state } => {
                 let id = TopicIdPartition { topic_id: *topic_id, partition: *partition };
-                self.truths.entry(id).or_default().newest = state.leader_epoch;
+                let truth = self.truths.entry(id).or_default();
+                truth.newest = state.leader_epoch;
+                truth.candidates = state.isr.iter().chain(&state.elr).copied().collect();
             }
             Record::PartitionChanged { topic_id, partition, state } => {
                 let id = TopicIdPartition { topic_id: *topic_id, partition: *partition };
                 self.changed.push(id);
-                self.truths.entry(id).or_default().newest = state.leader_epoch;
+                let truth = self.truths.entry(id).or_default();
+                truth.newest = state.leader_epoch;
+                truth.candidates = state.isr.iter().chain(&state.elr).copied().collect();
                 if state.unclean_epoch == Some(state.leader_epoch) {
                     self.truths.entry(id).or_default().unclean = state.unclean_epoch;
                 }

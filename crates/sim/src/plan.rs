@@ -13,11 +13,14 @@ pub(crate) struct Plan {
     pub(crate) brokers: usize,
     pub(crate) topics: Vec<TopicPlan>,
     pub(crate) producers: usize,
+    /// Producers that are content with the leader (`acks=1`).
+    pub(crate) hasty: usize,
     /// When everything is healed.
     pub(crate) faults_until: Time,
     /// Longest pause between two faults.
     pub(crate) pause: Time,
     pub(crate) kinds: Kinds,
+    pub(crate) later: Later,
     pub(crate) script: Option<Script>,
 }
 
@@ -44,8 +47,32 @@ pub(crate) struct Kinds {
     pub(crate) storms: bool,
 }
 
+/// What came to the random mix after the first seeds were kept for ever: drawn apart from the rest, so that those go on being what they
+/// were.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Later {
+    /// Links are held up: nothing is lost, and all of it comes later.
+    pub(crate) holds: bool,
+    pub(crate) repeats: bool,
+    /// High watermarks that a log notes down are old.
+    pub(crate) old_positions: bool,
+}
+
 impl Plan {
     pub(crate) fn random(seed: u64) -> Self {
+        let mut plan = Self::early(seed);
+        let mut rng = Rng::new(seed, "later plan");
+        plan.hasty = usize::from(rng.chance(400));
+        plan.later = Later {
+            holds: plan.kinds.network && rng.chance(500),
+            repeats: plan.kinds.network && rng.chance(500),
+            old_positions: rng.chance(400),
+        };
+        plan
+    }
+
+    /// The mix of the first seeds.
+    pub(crate) fn early(seed: u64) -> Self {
         let mut rng = Rng::new(seed, "plan");
         let brokers = usize::try_from(rng.between(3, BROKERS_MAX as u64)).unwrap_or(3);
         let count = rng.between(1, 2);
@@ -74,9 +101,11 @@ impl Plan {
             brokers,
             topics,
             producers: usize::try_from(rng.between(2, 4)).unwrap_or(2),
+            hasty: 0,
             faults_until: rng.between(40, 120) * SECOND,
             pause: rng.between(1, 6) * SECOND,
             kinds,
+            later: Later::default(),
             script: None,
         }
     }
@@ -97,7 +126,7 @@ impl Plan {
         plan
     }
 
-    /// Three brokers, one topic, and no fault but those of the script.
+    /// The cluster of the script, and no fault but those of the script.
     pub(crate) fn scripted(script: Script) -> Self {
         let kinds = Kinds {
             network: false,
@@ -108,20 +137,23 @@ impl Plan {
             administration: false,
             storms: false,
         };
-        let topic = TopicPlan {
-            name: "topic-0".to_owned(),
+        let stage = script.stage;
+        let topics = (0..stage.topics).map(|at| TopicPlan {
+            name: format!("topic-{at}"),
             replication_factor: 3,
-            min_isr: 2,
-            durability: script.durability,
-            is_small: false,
-        };
+            min_isr: stage.min_isr,
+            durability: stage.durability,
+            is_small: stage.is_small,
+        });
         Self {
-            brokers: 3,
-            topics: vec![topic],
-            producers: 2,
+            brokers: stage.brokers,
+            topics: topics.collect(),
+            producers: stage.topics.max(2),
+            hasty: 1,
             faults_until: script.until,
             pause: SECOND,
             kinds,
+            later: Later { old_positions: stage.old_positions, ..Later::default() },
             script: Some(script),
         }
     }

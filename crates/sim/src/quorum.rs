@@ -27,6 +27,8 @@ pub(crate) struct Quorum {
     pub(crate) log: Vec<Vec<Record>>,
     /// What all of it amounts to.
     pub(crate) image: Image,
+    /// What it amounted to after every entry.
+    history: Vec<Image>,
     controllers: [Controller; CONTROLLERS],
     term: u64,
     policy: Policy,
@@ -75,6 +77,7 @@ impl Quorum {
         Self {
             log: Vec::new(),
             image: Image::default(),
+            history: Vec::new(),
             controllers: [controller(), controller(), controller()],
             term: 0,
             policy: Policy::default(),
@@ -89,6 +92,28 @@ impl Quorum {
 
     pub(crate) fn index(&self) -> u64 {
         self.log.len() as u64
+    }
+
+    /// What each controller has applied.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &Image> {
+        self.controllers.iter().map(|controller| &controller.image)
+    }
+
+    /// Whether this is what the log amounted to at the image's position.
+    pub(crate) fn has_been(&self, image: &Image) -> bool {
+        let Some(at) = image.position().index.0.checked_sub(1) else {
+            return image.cluster_id().is_none();
+        };
+        let then = usize::try_from(at).ok().and_then(|at| self.history.get(at));
+        then.is_some_and(|then| then.to_records() == image.to_records())
+    }
+
+    /// A controller that is not active, but knows the cluster and not yet its topics.
+    pub(crate) fn bystander(&self) -> Option<usize> {
+        let knows =
+            |c: &Controller| c.image.cluster_id().is_some() && c.image.topics().count() == 0;
+        let active = self.newest_active()?;
+        (0..CONTROLLERS).find(|at| *at != active && knows(&self.controllers[*at]))
     }
 
     // ---- Events ----
@@ -246,6 +271,10 @@ impl Quorum {
         }
         self.image.advance(position);
         env.mark(&[index.0, records.len() as u64]);
+        for record in &records {
+            env.oracle.check_registered(&self.image, record);
+        }
+        self.history.push(self.image.clone());
         self.log.push(records);
     }
 

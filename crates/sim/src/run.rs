@@ -6,7 +6,7 @@ use thalweg_invariants::{Mutant, Plant};
 
 use crate::checker::Counts;
 use crate::plan::Plan;
-use crate::script::Named;
+use crate::script::{NOT_PLAYED, Named};
 use crate::sim::Sim;
 
 /// What came of one run.
@@ -23,12 +23,18 @@ pub struct Report {
     pub elections: u64,
     pub truncations: u64,
     pub suspects: u64,
+    pub repeats: u64,
     pub counts: Counts,
 }
 
 /// Runs a seed.
 pub fn run_seed(seed: u64, is_tracing: bool) -> Report {
     run_plan(seed, Plan::random(seed), is_tracing)
+}
+
+/// Runs a seed as it was when it was kept, in the mix of then.
+pub fn run_early_seed(seed: u64, is_tracing: bool) -> Report {
+    run_plan(seed, Plan::early(seed), is_tracing)
 }
 
 /// Runs a named script.
@@ -40,8 +46,14 @@ pub fn run_named(seed: u64, named: Named, is_tracing: bool) -> Report {
 pub fn run_with_bug(seed: u64, bug: Mutant, is_tracing: bool) -> Report {
     let _planted = Plant::new(bug);
     match bug {
+        Mutant::M1 => run_named(seed, Named::NewLeaderBehind, is_tracing),
+        Mutant::M2 | Mutant::M5 => run_named(seed, Named::JoinUnheard, is_tracing),
+        Mutant::M3 | Mutant::M7 => run_named(seed, Named::TwoQuickElections, is_tracing),
+        Mutant::M4 => run_named(seed, Named::RebootedJoiner, is_tracing),
+        Mutant::M12 => run_named(seed, Named::PageCacheRestart, is_tracing),
         Mutant::M24 => run_named(seed, Named::StoppedThenPowerLoss, is_tracing),
         Mutant::M26 => run_named(seed, Named::LyingLeader, is_tracing),
+        Mutant::M29 => run_named(seed, Named::StaleSnapshot, is_tracing),
         _ => run_plan(seed, Plan::biased(seed, bug), is_tracing),
     }
 }
@@ -50,7 +62,9 @@ pub fn run_with_bug(seed: u64, bug: Mutant, is_tracing: bool) -> Report {
 pub fn seeds_to_find(bug: Mutant, seeds_max: u64) -> Option<(u64, String)> {
     (1..=seeds_max).find_map(|seed| {
         let report = run_with_bug(seed, bug, false);
-        report.violation.map(|violation| (seed, violation))
+        // A script that could not be played to its end has found nothing.
+        let found = report.violation.filter(|violation| !violation.starts_with(NOT_PLAYED));
+        found.map(|violation| (seed, violation))
     })
 }
 
@@ -75,6 +89,7 @@ pub(crate) fn run_plan(seed: u64, plan: Plan, is_tracing: bool) -> Report {
         elections: stats.elections,
         truncations: stats.truncations,
         suspects: stats.suspects,
+        repeats: stats.repeats,
         counts: sim.env.checker.counts,
     }
 }
@@ -90,6 +105,7 @@ pub struct Totals {
     pub elections: u64,
     pub truncations: u64,
     pub suspects: u64,
+    pub repeats: u64,
     pub counts: Counts,
 }
 
@@ -103,6 +119,7 @@ impl Totals {
         self.elections += report.elections;
         self.truncations += report.truncations;
         self.suspects += report.suspects;
+        self.repeats += report.repeats;
         let (sum, more) = (&mut self.counts, report.counts);
         sum.acknowledged += more.acknowledged;
         sum.unknown += more.unknown;
@@ -112,6 +129,8 @@ impl Totals {
         sum.duplicated += more.duplicated;
         sum.reordered += more.reordered;
         sum.torn += more.torn;
+        sum.by_leader += more.by_leader;
+        sum.by_leader_gone += more.by_leader_gone;
     }
 
     pub fn simulated_hours(&self) -> f64 {
@@ -123,22 +142,29 @@ impl Totals {
 
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { acknowledged, unknown, failed, read, lost, duplicated, reordered, torn } =
-            self.counts;
+        let Counts {
+            acknowledged, unknown, failed, read, lost, duplicated, reordered, torn, ..
+        } = self.counts;
         writeln!(f, "seeds {}, simulated hours {:.1}", self.seeds, self.simulated_hours())?;
         writeln!(
             f,
-            "events {}, faults {}, power losses {}, elections {}, truncations {}, damage found {}",
+            "events {}, faults {}, power losses {}, elections {}, truncations {}, damage found {}, calls repeated {}",
             self.events,
             self.faults,
             self.power_losses,
             self.elections,
             self.truncations,
-            self.suspects
+            self.suspects,
+            self.repeats
         )?;
         writeln!(
             f,
             "records acknowledged {acknowledged}, unknown {unknown}, failed {failed}, read {read}"
+        )?;
+        writeln!(
+            f,
+            "acknowledged by leaders alone {}, of them gone {}",
+            self.counts.by_leader, self.counts.by_leader_gone
         )?;
         write!(f, "lost {lost}, duplicated {duplicated}, reordered {reordered}, torn {torn}")
     }

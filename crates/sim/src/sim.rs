@@ -1,26 +1,23 @@
 //! One run: the cluster, its clients and its faults, moved on event by event, and looked at after each.
 
-use std::collections::BTreeMap;
+mod audit;
 
-use thalweg_metadata_core::Candidate;
-use thalweg_replication_core::{Fitness, Role};
-use thalweg_types::{Durability, LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use thalweg_metadata_core::LeaderRecovery;
+use thalweg_replication_core::Role;
+use thalweg_types::{Durability, NodeId, Offset, TopicIdPartition};
 
 use crate::broker::Broker;
 use crate::clients::Clients;
-use crate::disk::{Batch, DiskLog};
+use crate::disk::DiskLog;
 use crate::env::{Env, Event};
 use crate::message::{
     Admin, Ask, BROKERS_MAX, CLIENTS, CONTROLLERS, FIRST_CONTROLLER, HOSTS, Host, Message,
 };
 use crate::nemesis::Nemesis;
-use crate::network::{MS, SECOND, Time};
+use crate::network::{SECOND, Time};
 use crate::plan::Plan;
 use crate::quorum::Quorum;
 use crate::script::Actors;
-
-/// How long a healed cluster may take until all is well again.
-const RECOVERY: Time = 60 * SECOND;
 
 pub(crate) struct Sim {
     pub(crate) env: Env,
@@ -37,6 +34,7 @@ pub(crate) struct Sim {
     given_up: u64,
     /// Of the script.
     pub(crate) cast: Option<Actors>,
+    pub(crate) steps_played: usize,
     pub(crate) copy: Option<(TopicIdPartition, DiskLog)>,
 }
 
@@ -44,7 +42,7 @@ impl Sim {
     pub(crate) fn new(seed: u64, plan: Plan, is_tracing: bool) -> Self {
         let mut env = Env::new(seed, is_tracing);
         let brokers: Vec<_> = (0..plan.brokers).map(|host| Broker::new(seed, host)).collect();
-        let clients = Clients::new(seed, &plan.topic_names(), plan.producers);
+        let clients = Clients::new(seed, &plan.topic_names(), plan.producers, plan.hasty);
         let nemesis = Nemesis::new(seed);
         for broker in 0..brokers.len() {
             env.at(0, Event::StartBroker { broker });
@@ -68,22 +66,22 @@ impl Sim {
             is_over: false,
             given_up: 0,
             cast: None,
+            steps_played: 0,
             copy: None,
         };
         for broker in &mut sim.brokers {
             broker.faults.rate = sim.nemesis.clock_rate();
+            broker.faults.keeps_old_positions = sim.plan.later.old_positions;
         }
-        if let Some(script) = &sim.plan.script {
-            for (step, (at, _)) in script.steps.iter().enumerate() {
-                sim.env.at(*at, Event::Script(step));
-            }
+        if let Some(first) = sim.plan.script.as_ref().and_then(|script| script.steps.first()) {
+            sim.env.at(first.at, Event::Script(0));
         }
         sim
     }
 
     /// To the end, or to the first violation.
     pub(crate) fn run(&mut self) {
-        let until = self.plan.faults_until + RECOVERY + 20 * SECOND;
+        let until = self.plan.faults_until + audit::RECOVERY + 20 * SECOND;
         while !self.is_over && self.violation().is_none() {
             let Some(event) = self.env.next(until) else { break };
             self.handle(event);
@@ -288,6 +286,10 @@ impl Sim {
     /// I4: whoever may be elected has everything.
     fn check_candidates(&mut self, id: TopicIdPartition) {
         let Some(state) = self.quorum.image.partition_by_id(id) else { return };
+        // After an unclean election the truth is what its leader has, once it has begun.
+        if state.recovery == LeaderRecovery::Recovering {
+            return;
+        }
         let end = self.env.oracle.true_end(id);
         let members: Vec<_> = state.isr.iter().chain(&state.elr).copied().collect();
         for member in members {
@@ -297,11 +299,23 @@ impl Sim {
             let is_running = broker.is_up && broker.session().map(|(_, epoch)| epoch) == registered;
             let Some(part) = broker.parts.get(&id).filter(|_| is_running) else { continue };
             let have = part.log.end();
-            if have < end && !self.nemesis.is_damaged(at) && !self.env.oracle.has_liar {
+            let is_complete = have >= end && self.env.oracle.agrees_at_end(id, &part.log.disk);
+            if !is_complete && !self.nemesis.is_damaged(at) && !self.env.oracle.has_liar {
                 self.env.oracle.violated("I4", || {
                     format!("{id}: broker {at} may be elected with {have} of {end}")
                 });
             }
+        }
+    }
+
+    /// I16: what anybody knows of the metadata is what the committed log amounts to up to some entry.
+    pub(crate) fn check_metadata(&mut self) {
+        let of_brokers = self.brokers.iter().filter(|broker| broker.is_up).map(Broker::image);
+        let images = of_brokers.chain(self.quorum.images());
+        let foreign = images.filter(|image| !self.quorum.has_been(image));
+        let foreign: Vec<_> = foreign.map(|image| image.position().index).collect();
+        for index in foreign {
+            self.env.oracle.violated("I16", || format!("an image of {index} that never was"));
         }
     }
 
@@ -324,169 +338,6 @@ impl Sim {
         let broker = &self.brokers[host];
         let running = broker.parts.get(&id).map(|part| &part.log.disk);
         running.or_else(|| broker.files(id))
-    }
-
-    // ---- The end ----
-
-    fn heal(&mut self) {
-        self.is_healed = true;
-        self.healed_at = self.env.now;
-        self.env.note(|| "everything is healed".to_owned());
-        self.env.network.heal();
-        // Pauses run out by themselves: ended early, what waits for them would be overtaken on its own stream.
-        for at in 0..CONTROLLERS {
-            self.quorum.restart(&mut self.env, at);
-        }
-        let restart_all = self.nemesis.wants_full_restart() && !self.has_lossy();
-        for broker in &mut self.brokers {
-            broker.faults.slow_disk = false;
-            broker.faults.fail_flush = false;
-            broker.faults.disk_full = false;
-            broker.faults.skew_ms = 0;
-            if restart_all {
-                broker.crash(&mut self.env);
-            }
-        }
-        for broker in 0..self.brokers.len() {
-            self.env.after(500 * MS, Event::StartBroker { broker });
-        }
-        self.env.after(3 * SECOND, Event::Audit);
-    }
-
-    /// V1 to V9: everything works again. Until it does, asks again; for ever is too long.
-    fn audit(&mut self) {
-        let since = self.env.now - self.healed_at;
-        self.repair();
-        self.create_topics();
-        if since > 12 * SECOND {
-            self.elect_uncleanly();
-        }
-        self.clients.is_stopping = since > 5 * SECOND;
-        match self.unwell() {
-            None if self.clients.is_stopping && self.clients.is_idle() => {
-                self.drain();
-                self.is_over = true;
-            }
-            Some(what) if since > RECOVERY => self.env.oracle.violated("V1-V9", || what),
-            None if since > RECOVERY => {
-                self.env.oracle.violated("V3", || "producers are not answered".to_owned());
-            }
-            _ => self.env.after(SECOND, Event::Audit),
-        }
-    }
-
-    /// What is not as it should be long after the last fault.
-    fn unwell(&self) -> Option<String> {
-        for id in self.partitions() {
-            let state = self.quorum.image.partition_by_id(id)?;
-            let Some(leader) = state.leader.and_then(|leader| self.host_with_disk(leader)) else {
-                return Some(format!("V1: {id} has no leader: {state:?}"));
-            };
-            if state.isr.len() != state.replicas.len() || state.is_reassigning() {
-                return Some(format!("V2, V8: {id}: {state:?}"));
-            }
-            let Some(part) = self.brokers[leader].parts.get(&id) else {
-                return Some(format!("V7: {id}: its leader does not know it"));
-            };
-            let (end, high_watermark) = (part.log.end(), part.log.high_watermark());
-            if end != high_watermark || part.replica.as_leader().is_none() {
-                return Some(format!("V4: {id}: committed up to {high_watermark} of {end}"));
-            }
-            for member in &state.replicas {
-                let host = self.host_with_disk(*member);
-                let other = host.and_then(|host| self.brokers[host].parts.get(&id));
-                let known = other.map(|other| (other.log.end(), other.log.high_watermark()));
-                if known != Some((end, end)) {
-                    return Some(format!("V7: {id}: node {member} is at {known:?} of {end}"));
-                }
-            }
-        }
-        None
-    }
-
-    /// The last look: every log, record by record, against the truth, the other replicas, and what clients were told.
-    fn drain(&mut self) {
-        for id in self.partitions() {
-            let Some(state) = self.quorum.image.partition_by_id(id) else { continue };
-            let end = self.env.oracle.true_end(id);
-            let leader = state.leader.and_then(|leader| self.host_with_disk(leader));
-            for member in state.replicas.clone() {
-                let Some(host) = self.host_with_disk(member) else { continue };
-                let Some(part) = self.brokers[host].parts.get(&id) else { continue };
-                let have = self.env.oracle.agreed_end(id, &part.log.disk);
-                let log_end = part.log.end();
-                if have != end || log_end != end {
-                    self.env.oracle.violated("I2", || {
-                        format!("{id}: broker {host} has {have} (ends at {log_end}) of {end}")
-                    });
-                }
-                if Some(host) == leader {
-                    let log_start = part.log.log_start();
-                    let batches: Vec<Batch> =
-                        part.log.disk.batches_from(log_start).copied().collect();
-                    let records = batches.iter().flat_map(Batch::records);
-                    let records = records.filter(|(offset, _)| *offset >= log_start);
-                    self.env.checker.drained(id, log_start, records);
-                }
-            }
-        }
-    }
-
-    /// R14: by command only, and only where records were never flushed: nobody is left who may be elected.
-    fn elect_uncleanly(&mut self) {
-        for id in self.partitions() {
-            let image = &self.quorum.image;
-            let Some(state) = image.partition_by_id(id) else { continue };
-            let Some(topic) = image.topic_by_id(id.topic_id) else { continue };
-            let is_flushed = state.durability == Durability::Fsync && state.unproven.is_empty();
-            if state.leader.is_some() || is_flushed {
-                continue;
-            }
-            let topic = topic.name.to_string();
-            let candidate = |broker: &Broker| {
-                let (node, broker_epoch) = broker.session()?;
-                // R9: damaged replicas are not offered, however long their logs.
-                let part = broker.parts.get(&id)?;
-                let log = (part.replica.fitness() != Fitness::Suspect).then_some(&part.log)?;
-                let last = log.disk.batches().last();
-                let last_epoch = last.map_or(LeaderEpoch::NONE, |last| last.header.leader_epoch);
-                Some(Candidate { node, broker_epoch, last_epoch, durable_end: log.end() })
-            };
-            let up = self.brokers.iter().filter(|broker| broker.is_up);
-            let candidates: Vec<_> = up.filter_map(candidate).collect();
-            self.administer(Admin::Unclean { topic, candidates });
-        }
-    }
-
-    /// Replaces nodes that will never come back, because their disks are gone.
-    fn repair(&mut self) {
-        let image = self.quorum.image.clone();
-        let live: Vec<_> = image.live_brokers().map(|node| node.id).collect();
-        let mut wishes: BTreeMap<TopicIdPartition, Admin> = BTreeMap::new();
-        for topic in image.topics() {
-            for (partition, state) in &topic.partitions {
-                let is_gone = |id: &NodeId| self.host_with_disk(*id).is_none();
-                let is_stuck = !state.is_reassigning() || state.adding.iter().any(is_gone);
-                if !state.replicas.iter().any(is_gone) || !is_stuck {
-                    continue;
-                }
-                let stays = |id: &&NodeId| !is_gone(id) && !state.removing.contains(id);
-                let mut target: Vec<_> = state.replicas.iter().filter(stays).copied().collect();
-                let spare = live.iter().filter(|id| !state.replicas.contains(id));
-                let lacking = 3_usize.saturating_sub(target.len());
-                target.extend(spare.take(lacking));
-                let id = TopicIdPartition { topic_id: topic.id, partition: *partition };
-                let request = thalweg_metadata_core::Reassign {
-                    topic: topic.name.to_string(),
-                    partition: *partition,
-                    target: Some(target),
-                };
-                wishes.insert(id, Admin::Reassign(request));
-            }
-        }
-        for wish in wishes.into_values() {
-            self.administer(wish);
-        }
     }
 }
 

@@ -47,8 +47,10 @@ impl Broker {
                 )
             });
         }
-        self.has_ended_cleanly = false;
+        let is_clean = std::mem::take(&mut self.has_ended_cleanly);
         self.recover_logs(env);
+        let suspect = self.stray.iter().filter(|(_, (_, fitness))| *fitness != Fitness::Fit);
+        env.oracle.begins(self.incarnation, is_clean, suspect.map(|(id, _)| *id));
         let (host, life) = (self.host, self.life);
         env.note(|| format!("broker {host} starts"));
         env.after(0, Event::BrokerTick { broker: host, life });
@@ -236,7 +238,7 @@ impl Broker {
     fn stop_cleanly(&mut self, env: &mut Env) {
         let captured = env.writes;
         for part in self.parts.values_mut() {
-            part.log.flushed(captured);
+            part.log.flushed(captured, false);
         }
         self.disk.marker = self.session.map(|(_, epoch)| epoch);
         self.disk.removed_marker = None;

@@ -4,7 +4,7 @@ use thalweg_invariants::{Mutant, mutant};
 use thalweg_replication_core::{
     AckFailure, Action, AlterOutcome, BatchSpan, Fitness, Push, PushCursor, Role, Verdict,
 };
-use thalweg_types::{LeaderEpoch, Moment, TopicIdPartition};
+use thalweg_types::{Acks, Durability, LeaderEpoch, Moment, TopicIdPartition};
 
 use super::{Asked, Broker, Part};
 use crate::disk::Batch;
@@ -99,8 +99,10 @@ impl Broker {
             }
             Action::Truncate { to, unclean } => {
                 env.stats.truncations += 1;
+                let known = (part.log.high_watermark(), self.is_marked(id));
+                let who = (host, self.node());
                 match part.log.truncate(to, unclean, wall) {
-                    Ok(removed) => env.oracle.cut(id, host, &removed, self.is_marked(id)),
+                    Ok(removed) => env.oracle.cut(id, who, &removed, known),
                     Err(error) => env.oracle.violated("I12", || format!("{id}: {host}: {error}")),
                 }
                 env.oracle.check_producers(id, host, &part.log);
@@ -109,12 +111,19 @@ impl Broker {
             Action::Restart { at } => {
                 let removed: Vec<_> =
                     part.log.disk.batches().filter(|batch| batch.end() > at).copied().collect();
-                env.oracle.cut(id, host, &removed, self.is_marked(id));
+                let known = (part.log.high_watermark(), self.is_marked(id));
+                env.oracle.cut(id, (host, self.node()), &removed, known);
                 part.log.restart_at(at, wall);
                 part.replica.handle_cut(part.log.view(), self.moment(env));
             }
-            Action::FollowHighWatermark(to) => part.log.core.follow_high_watermark(to),
-            Action::MoveLogStart(to) => part.log.move_log_start(to),
+            Action::FollowHighWatermark(to) => {
+                part.log.core.follow_high_watermark(to);
+                env.oracle.check_positions(id, host, &part.log);
+            }
+            Action::MoveLogStart(to) => {
+                part.log.move_log_start(to);
+                env.oracle.check_positions(id, host, &part.log);
+            }
             Action::Halt(_) => {
                 env.stats.halts += 1;
                 if !env.oracle.has_liar {
@@ -172,8 +181,9 @@ impl Broker {
         let ids: Vec<_> = self.parts.keys().copied().collect();
         for id in ids {
             self.with(env, id, |broker, env, part| {
-                part.log.flushed(captured);
+                part.log.flushed(captured, broker.faults.keeps_old_positions);
                 part.replica.handle_local(part.log.view(), broker.moment(env));
+                broker.answer_waiting(env, part);
             });
         }
         if self.is_dirty {
@@ -187,6 +197,7 @@ impl Broker {
         for id in ids {
             self.with(env, id, |broker, env, part| {
                 if part.replica.fitness() == Fitness::Fit && part.log.retain(now) {
+                    env.oracle.check_positions(id, broker.host, &part.log);
                     part.replica.handle_local(part.log.view(), broker.moment(env));
                 }
             });
@@ -223,14 +234,22 @@ impl Broker {
 
     pub(super) fn answer_waiting(&mut self, env: &mut Env, part: &mut Part) {
         let high_watermark = part.log.high_watermark();
+        let offsets = part.log.core.offsets();
+        let has_own = match part.log.core.config().durability {
+            Durability::Fsync => offsets.recovery_point(),
+            Durability::Replicated => offsets.log_end(),
+        };
         let host = self.host;
         part.waiters.retain(|waiter| {
-            let is_committed = waiter.end <= high_watermark;
-            if is_committed {
+            let is_due = match waiter.acks {
+                Acks::All => waiter.end <= high_watermark,
+                Acks::Leader | Acks::None => waiter.end <= has_own,
+            };
+            if is_due {
                 let result = CallResult::Produced(waiter.base);
                 env.send(host, CLIENTS, Message::Answered { id: waiter.id, result });
             }
-            !is_committed
+            !is_due
         });
     }
 

@@ -22,7 +22,7 @@ impl Broker {
     ) {
         self.refresh_lease(env);
         let result = self.with(env, partition, |broker, env, part| match call {
-            Call::Produce(batch) => broker.produce(env, id, part, batch),
+            Call::Produce(batch, acks) => broker.produce(env, id, part, (batch, acks)),
             Call::Fetch { from } => Some(fetch(part, from)),
             Call::End => Some(end(part)),
         });
@@ -41,9 +41,9 @@ impl Broker {
         env: &mut Env,
         id: u64,
         part: &mut Part,
-        batch: Batch,
+        (batch, acks): (Batch, Acks),
     ) -> Option<CallResult> {
-        let epoch = match part.replica.admit_append(Acks::All) {
+        let epoch = match part.replica.admit_append(acks) {
             Ok(epoch) => epoch,
             Err(refusal) => {
                 let (code, outcome) = (refusal.code(), refusal.outcome());
@@ -65,7 +65,7 @@ impl Broker {
                 (base_offset, last_offset)
             }
         };
-        part.waiters.push(Waiter { id, base, end: Offset(last.0 + 1) });
+        part.waiters.push(Waiter { id, base, end: Offset(last.0 + 1), acks });
         part.replica.handle_local(part.log.view(), self.moment(env));
         self.answer_waiting(env, part);
         None
