@@ -19,10 +19,12 @@ mod metrics;
 mod partitioner;
 pub mod port;
 mod producer;
+mod routed;
 mod service;
 mod shared;
 mod words;
 
 pub use metrics::Metrics;
+pub use routed::{RoutedBrokers, RoutedOptions};
 pub use service::{Gateway, GatewayHandle, GatewayOptions, StartError};
 pub use shared::Parts;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_proto::admin::v1::admin_server::AdminServer;
 use thalweg_proto::consumer::v1::consumer_server::ConsumerServer;
@@ -27,9 +28,17 @@ const REFLECTION_NAMES: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// What a gateway allows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct GatewayOptions {
     pub server: ServerOptions,
+    /// How long a stream of records waits for a partition's next leader before it reports the error and follows the partition no longer.
+    pub leader_wait_max: Duration,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self { server: ServerOptions::default(), leader_wait_max: Duration::from_secs(60) }
+    }
 }
 
 /// The gateway could not be started.
@@ -72,7 +81,7 @@ impl Gateway {
         let local_addr = listener.local_addr()?;
         let (stopping, stopped) = watch::channel(false);
         let metrics = Arc::clone(&parts.metrics);
-        let routes = services(Arc::new(Shared::new(parts, stopped)));
+        let routes = services(Arc::new(Shared::new(parts, options.leader_wait_max, stopped)));
         let service_names = routes.names();
         let (health, health_service) = tonic_health::server::health_reporter();
         let routes = with_reflection(routes.with(health_service))?;

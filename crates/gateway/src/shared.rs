@@ -36,6 +36,8 @@ pub(crate) struct Shared<B> {
     pub(crate) controller: ControllerClient<LeaderChannel>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How long a stream of records waits for a partition's next leader.
+    pub(crate) leader_wait_max: Duration,
     /// Partitions for records without a key.
     pub(crate) rotation: Rotation,
     /// True once streams shall come to an end.
@@ -43,7 +45,11 @@ pub(crate) struct Shared<B> {
 }
 
 impl<B: BrokerPort> Shared<B> {
-    pub(crate) fn new(parts: Parts<B>, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        parts: Parts<B>,
+        leader_wait_max: Duration,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let controller = ControllerClient::new(parts.controller)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -53,6 +59,7 @@ impl<B: BrokerPort> Shared<B> {
             controller,
             clock: parts.clock,
             metrics: parts.metrics,
+            leader_wait_max,
             rotation: Rotation::default(),
             stopping,
         }

@@ -9,7 +9,7 @@
 //! What was fetched is kept until it has been sent, and decoded batch by batch only while there is credit: a stream never holds more
 //! than one fetch and the records of one batch.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use thalweg_proto::consumer::v1 as proto;
 use thalweg_rpc::{Deadline, Error};
-use thalweg_types::{ErrorCode, IsolationLevel};
+use thalweg_types::{ErrorCode, IsolationLevel, PartitionIndex, TopicName};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -36,6 +37,9 @@ const CREDIT_BYTES_MAX: u64 = 1 << 40;
 
 /// Messages made but not yet taken by the connection: one on its way, one ready.
 const MESSAGES_WAITING_MAX: usize = 2;
+
+/// Pause before brokers are asked again when no leader answers for a partition.
+const LEADERLESS_PAUSE: Duration = Duration::from_millis(50);
 
 type Messages = mpsc::Sender<Result<proto::FetchStreamResponse, Status>>;
 
@@ -85,6 +89,9 @@ async fn follow<B: BrokerPort>(
             let fetched = reader.ask(shared, &mut credit).await?;
             let Some(fetched) = fetched else { return Ok(()) };
             reader.take(shared, fetched);
+            if reader.in_hand.is_empty() && !reader.leaderless.is_empty() {
+                tokio::time::sleep(LEADERLESS_PAUSE).await;
+            }
         } else if let Some(message) = reader.next_message().await {
             credit.bytes -= i128::from(message.charged_bytes);
             if messages.send(Ok(message)).await.is_err() {
@@ -158,6 +165,8 @@ struct Reader {
     /// At their next offsets.
     partitions: Vec<FetchPartition>,
     in_hand: VecDeque<InHand>,
+    /// Partitions that no leader answers for, and since when.
+    leaderless: HashMap<(TopicName, PartitionIndex), Instant>,
 }
 
 impl Reader {
@@ -178,6 +187,7 @@ impl Reader {
             max_wait: Duration::from_millis(max_wait_ms.into()),
             partitions: fetch::partitions(start.partitions)?,
             in_hand: VecDeque::new(),
+            leaderless: HashMap::new(),
         })
     }
 
@@ -218,6 +228,9 @@ impl Reader {
                 partition.topic == fetched.topic && partition.partition == fetched.partition
             });
             let Some(at) = at else { continue };
+            if self.is_ridden_out(&fetched, shared.leader_wait_max) {
+                continue;
+            }
             let bytes = fetch::size_bytes(&fetched);
             shared.metrics.fetched_bytes.inc_by(bytes as u64);
             if bytes > 0 || fetched.result.is_err() {
@@ -230,6 +243,22 @@ impl Reader {
         }
         if !self.partitions.is_empty() {
             self.partitions.rotate_left(1);
+        }
+    }
+
+    /// Whether an answer only says that the leader is changing, and that has not taken too long: the reader goes on as if there were no new
+    /// records.
+    fn is_ridden_out(&mut self, fetched: &FetchedPartition, wait_max: Duration) -> bool {
+        let name = (fetched.topic.clone(), fetched.partition);
+        match &fetched.result {
+            Err(error) if is_about_leader(error) => {
+                let since = *self.leaderless.entry(name).or_insert_with(Instant::now);
+                since.elapsed() < wait_max
+            }
+            Ok(_) | Err(_) => {
+                self.leaderless.remove(&name);
+                false
+            }
         }
     }
 
@@ -265,6 +294,18 @@ impl Reader {
             None => {}
         }
     }
+}
+
+fn is_about_leader(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::NotLeaderOrFollower
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::BrokerNotAvailable
+            | ErrorCode::NetworkException
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::OffsetNotAvailable
+    )
 }
 
 fn is_same(one: &FetchPartition, other: &FetchPartition) -> bool {

@@ -1,6 +1,7 @@
 //! A gateway on loopback, with everything it needs behind it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_env::SimClock;
@@ -65,7 +66,9 @@ impl Rig {
             metrics: Arc::new(Metrics::register(&registry)),
         };
         let address = "127.0.0.1:0".parse().unwrap();
-        let gateway = Gateway::serve(address, GatewayOptions::default(), parts).await.unwrap();
+        // Nobody will ever lead what the broker here does not.
+        let options = GatewayOptions { leader_wait_max: Duration::ZERO, ..Default::default() };
+        let gateway = Gateway::serve(address, options, parts).await.unwrap();
         let channel = channel(&gateway.local_addr().to_string()).unwrap();
         let rig = Self { broker, registry, gateway, channel, _controller: controller };
         rig.create(topics).await;

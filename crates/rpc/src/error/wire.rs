@@ -6,7 +6,7 @@ use thalweg_proto::common::v1 as proto;
 use thalweg_types::{
     ErrorCode, LeaderEpoch, NodeId, Outcome, PartitionIndex, TopicName, TopicPartition,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Error, LeaderHint, MESSAGE_BYTES_MAX, codes, cut};
 
@@ -56,6 +56,9 @@ pub(super) fn from_status(status: &Status) -> Error {
         None if was_never_sent(status) => {
             Error::new(ErrorCode::NetworkException, status.message()).not_applied()
         }
+        None if is_from_the_connection(status) => {
+            Error::new(ErrorCode::NetworkException, status.message()).outcome_unknown()
+        }
         None => {
             let (code, outcome) = codes::without_detail(status.code());
             Error { outcome, ..Error::new(code, status.message()) }
@@ -73,6 +76,12 @@ fn was_never_sent(status: &Status) -> bool {
         source = error.source();
     }
     false
+}
+
+/// The connection broke, which the library tells with the codes of faults. What came from the other side has no cause on this one.
+fn is_from_the_connection(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Internal)
+        && std::error::Error::source(status).is_some()
 }
 
 /// `None` also for details of another system, or garbage: then the status stands for itself.

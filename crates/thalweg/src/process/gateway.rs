@@ -42,6 +42,6 @@ pub(super) async fn serve(
         clock: Arc::clone(&machine.clock),
         metrics: Arc::new(Metrics::register(&machine.registry)),
     };
-    let options = GatewayOptions { server };
+    let options = GatewayOptions { server, ..GatewayOptions::default() };
     Ok(Gateway::serve_on(listener, options, parts).await?)
 }

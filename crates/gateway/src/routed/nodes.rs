@@ -1,0 +1,114 @@
+//! Connections to brokers, by node: made when they are needed, dropped when the metadata names another address.
+//!
+//! Appends and reads have a connection each, so that neither waits behind the other's bytes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use thalweg_metadata_core::{Endpoint, Image};
+use thalweg_proto::internal::broker::v1::broker_client::BrokerClient;
+use thalweg_rpc::{Error, MESSAGE_BYTES_MAX, channel};
+use thalweg_types::{ErrorCode, NodeId};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+pub(super) type Client = BrokerClient<Channel>;
+
+/// How long a broker that did not answer in time is not waited for.
+const SILENCE_REMEMBERED: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    known: Mutex<HashMap<NodeId, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    endpoint: String,
+    appends: Client,
+    reads: Client,
+    silent_until: Option<Instant>,
+}
+
+impl Nodes {
+    /// To append at a broker, and the address behind it.
+    pub(super) fn appends(&self, image: &Image, id: NodeId) -> Result<(String, Client), Error> {
+        self.with(image, id, |known| (known.endpoint.clone(), known.appends.clone()))
+    }
+
+    /// To read from a broker.
+    pub(super) fn reads(&self, image: &Image, id: NodeId) -> Result<Client, Error> {
+        self.with(image, id, |known| known.reads.clone())
+    }
+
+    /// The broker did not answer in the time it was given.
+    pub(super) fn note_silence(&self, id: NodeId) {
+        if let Some(known) = self.known.lock().get_mut(&id) {
+            known.silent_until = Some(Instant::now() + SILENCE_REMEMBERED);
+        }
+    }
+
+    /// The broker answered.
+    pub(super) fn note_answer(&self, id: NodeId) {
+        if let Some(known) = self.known.lock().get_mut(&id) {
+            known.silent_until = None;
+        }
+    }
+
+    /// Whether it was silent lately.
+    pub(super) fn is_silent(&self, id: NodeId) -> bool {
+        let known = self.known.lock();
+        let silent_until = known.get(&id).and_then(|known| known.silent_until);
+        silent_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Drops the connections to nodes that are not registered any more.
+    pub(super) fn follow(&self, image: &Image) {
+        self.known.lock().retain(|id, _| image.node(*id).is_some());
+    }
+
+    fn with<T>(
+        &self,
+        image: &Image,
+        id: NodeId,
+        take: impl FnOnce(&Known) -> T,
+    ) -> Result<T, Error> {
+        let endpoint = internal_endpoint(image, id)?;
+        let mut known = self.known.lock();
+        if let Some(known) = known.get(&id).filter(|known| known.endpoint == endpoint) {
+            return Ok(take(known));
+        }
+        let made = Known::new(endpoint)?;
+        let taken = take(&made);
+        known.insert(id, made);
+        Ok(taken)
+    }
+}
+
+impl Known {
+    fn new(endpoint: String) -> Result<Self, Error> {
+        let client = || match channel(&endpoint) {
+            Ok(channel) => Ok(BrokerClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)),
+            Err(invalid) => Err(unreachable(invalid.to_string())),
+        };
+        Ok(Self { appends: client()?, reads: client()?, endpoint, silent_until: None })
+    }
+}
+
+fn internal_endpoint(image: &Image, id: NodeId) -> Result<String, Error> {
+    let node = image.node(id).ok_or_else(|| unreachable(format!("node {id} is not registered")))?;
+    let endpoint = node.endpoint(Endpoint::INTERNAL).ok_or_else(|| {
+        unreachable(format!("node {id} has no address for other nodes ({})", Endpoint::INTERNAL))
+    })?;
+    Ok(match endpoint.host.contains(':') {
+        true => format!("[{}]:{}", endpoint.host, endpoint.port),
+        false => format!("{}:{}", endpoint.host, endpoint.port),
+    })
+}
+
+fn unreachable(message: String) -> Error {
+    Error::new(ErrorCode::BrokerNotAvailable, message).not_applied()
+}
