@@ -11,13 +11,13 @@ use thalweg_invariants::{EPOCHS, Mutant, check, mutant};
 use thalweg_types::{LeaderEpoch, Offset};
 
 /// The index of one log, oldest entry first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct EpochIndex {
     entries: Vec<EpochEntry>,
 }
 
 /// One leader's beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EpochEntry {
     pub epoch: LeaderEpoch,
     /// Log end offset when the leader of this epoch began.
@@ -25,7 +25,7 @@ pub struct EpochEntry {
 }
 
 /// An epoch and where its records end: the answer to "how far did epoch e get?".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EpochEnd {
     pub epoch: LeaderEpoch,
     /// First offset after the epoch's last record.

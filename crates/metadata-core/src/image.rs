@@ -71,7 +71,7 @@ pub struct Topic {
 /// One partition's registration: what rules R1 to R15 of replication call the partition record.
 ///
 /// Always: leader in `isr`; `isr` and `elr` are disjoint and within `replicas`; `elr` is empty while `isr` has `min_isr` members.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Partition {
     /// Assigned replicas; the first one is the preferred leader.
     pub replicas: Vec<NodeId>,

@@ -118,7 +118,7 @@ pub struct Endpoint {
 }
 
 /// Whether the leader's log can be trusted to be complete (KIP-704).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LeaderRecovery {
     #[default]
     Recovered,

@@ -6,7 +6,7 @@ use thalweg_types::{ErrorCode, LeaderEpoch, NodeId, Offset, Outcome};
 use crate::message::{Fitness, Handshake, Proposal};
 
 /// Something to be done, in order, before the next input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     // As the leader.
     /// Make the epoch's start part of the log, before anything is appended in it.
@@ -38,7 +38,7 @@ pub enum Action {
 }
 
 /// Why producers who wait are not told success. What was appended stays in the log and may yet be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AckFailure {
     #[error("this broker stopped leading the partition before the records were committed")]
     LeadershipLost,
@@ -47,7 +47,7 @@ pub enum AckFailure {
 }
 
 /// G-HW: the leader's history contradicts what this replica knows to be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Halt {
     pub leader: NodeId,
     pub leader_epoch: LeaderEpoch,

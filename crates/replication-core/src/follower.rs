@@ -22,7 +22,7 @@ use crate::message::{Answer, Fitness, Handshake, Report, Verdict};
 use crate::partition::{Identity, Partition, Timing};
 
 /// Begins with the epoch and ends with it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Follower {
     me: Identity,
     timing: Timing,
@@ -39,7 +39,7 @@ pub struct Follower {
     attempts: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// A handshake is to be sent, not before this.
     Connecting {
@@ -59,7 +59,7 @@ enum State {
 }
 
 /// The handshake was accepted: our log is a prefix of the leader's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Following {
     session: u32,
     /// The leader's, as last heard.

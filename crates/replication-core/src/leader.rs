@@ -30,7 +30,7 @@ use crate::message::PushCursor;
 use crate::partition::{Identity, Partition, Peer, Timing};
 
 /// Begins with the epoch and ends with it; see the module for where its rules are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Leader {
     me: Identity,
     timing: Timing,

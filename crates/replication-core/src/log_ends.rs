@@ -4,7 +4,7 @@ use thalweg_log_core::{EpochIndex, LogOffsets};
 use thalweg_types::Offset;
 
 /// Where the local log stands. All are exclusive ends; `log_start <= high_watermark <= log_end` and `flushed_end <= log_end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LogEnds {
     pub log_start: Offset,
     pub high_watermark: Offset,
@@ -15,7 +15,7 @@ pub struct LogEnds {
 }
 
 /// A look at the local log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub struct LogView<'a> {
     pub ends: LogEnds,
     /// Which leader wrote what.

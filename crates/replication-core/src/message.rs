@@ -9,7 +9,7 @@ use crate::partition::Partition;
 // ---- Follower to leader ----
 
 /// A follower asks to be pushed to from the end of its log (R1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handshake {
     pub node: NodeId,
     pub broker_epoch: BrokerEpoch,
@@ -25,7 +25,7 @@ pub struct Handshake {
 }
 
 /// Progress of a follower whose handshake was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Report {
     /// From the acceptance.
     pub session: u32,
@@ -49,7 +49,7 @@ pub enum Fitness {
 // ---- Leader to follower ----
 
 /// The leader's answer to a handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Answer {
     pub leader_epoch: LeaderEpoch,
     /// The handshake's.
@@ -57,7 +57,7 @@ pub struct Answer {
     pub verdict: Verdict,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The follower's log is a prefix of the leader's; batches follow.
     Accepted {
@@ -78,7 +78,7 @@ pub enum Verdict {
 }
 
 /// What a leader sends along with, or without, batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Push<'a> {
     pub session: u32,
     pub leader_epoch: LeaderEpoch,
@@ -93,7 +93,7 @@ pub struct Push<'a> {
 }
 
 /// One batch as its checked header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchSpan {
     pub base_offset: Offset,
     /// After its last record.
@@ -103,7 +103,7 @@ pub struct BatchSpan {
 }
 
 /// What there is to send to one follower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PushCursor {
     pub session: u32,
     pub leader_epoch: LeaderEpoch,
@@ -117,7 +117,7 @@ pub struct PushCursor {
 // ---- Leader and controller ----
 
 /// AlterPartition: the in-sync replicas as the leader wants them (R5, R6).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proposal {
     /// Of the leader's own counting within its epoch; the outcome names it.
     pub attempt: u32,
@@ -138,7 +138,7 @@ pub struct Proposal {
 }
 
 /// What became of a proposal (R8).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AlterOutcome {
     /// Committed. The registration as it is now, whole: the minimum must not be taken from anywhere else.
     Committed(Partition),

@@ -5,7 +5,7 @@ use thalweg_types::{
 };
 
 /// The partition's registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Partition {
     pub leader: Option<NodeId>,
     pub leader_epoch: LeaderEpoch,
@@ -26,7 +26,7 @@ pub struct Partition {
 }
 
 /// A registered replica of the partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Peer {
     pub node: NodeId,
     pub broker_epoch: BrokerEpoch,
@@ -37,7 +37,7 @@ pub struct Peer {
 }
 
 /// The metadata as of one position.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub struct Metadata<'a> {
     /// Last entry of the metadata log that is in it.
     pub applied: LogIndex,
@@ -47,7 +47,7 @@ pub struct Metadata<'a> {
 }
 
 /// Who this replica is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub node: NodeId,
     /// This uptime session.
@@ -56,7 +56,7 @@ pub struct Identity {
 }
 
 /// How long to wait for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// `replica.lag.time.max.ms`: an in-sync replica that has not reached the leader's log end for this long is proposed for removal.
     pub lag_ms_max: u64,

@@ -13,7 +13,7 @@ use crate::message::{AlterOutcome, Answer, Fitness, Handshake, Push, PushCursor,
 use crate::partition::{Identity, Metadata, Partition, Timing};
 
 /// A replica and its role. See the crate's documentation for what the driver must keep.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Replica {
     me: Identity,
     timing: Timing,
@@ -29,7 +29,7 @@ pub struct Replica {
 }
 
 /// What the replica is to the partition.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub enum Role {
     /// Nobody leads, or nothing is known yet, or the metadata wants a damaged replica to lead.
     Idle {

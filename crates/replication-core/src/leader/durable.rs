@@ -10,7 +10,7 @@
 use thalweg_invariants::{Mutant, mutant};
 use thalweg_types::{Durability, Offset};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct DurableRule {
     durability: Durability,
     /// Records below were appended under `fsync`.

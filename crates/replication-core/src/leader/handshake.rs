@@ -14,7 +14,7 @@ use crate::log_ends::{LogEnds, LogView};
 use crate::message::{Handshake, Report, Verdict};
 
 /// Why a follower is not pushed to. Nothing that the replica knows has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HandshakeRefusal {
     #[error("leader epoch {given} is over, the partition is in {current}")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
@@ -33,7 +33,7 @@ pub enum HandshakeRefusal {
 }
 
 /// Why a report is not believed. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ReportRefusal {
     #[error("the report is of leader epoch {given}, the partition is in {current}")]
     OtherEpoch { given: LeaderEpoch, current: LeaderEpoch },

@@ -16,7 +16,7 @@ use thalweg_types::{ErrorCode, Moment, NodeId, PartitionEpoch};
 
 use crate::message::Proposal;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Isr {
     committed: Vec<NodeId>,
     partition_epoch: PartitionEpoch,
@@ -25,7 +25,7 @@ pub(super) struct Isr {
     attempts: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 enum State {
     Settled {
         /// After a refusal nothing is proposed before this.
@@ -35,7 +35,7 @@ enum State {
 }
 
 /// Proposals on the present partition epoch, of which at most one can be committed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 struct Pending {
     latest: Proposal,
     /// Everyone whom any of them would keep or add.

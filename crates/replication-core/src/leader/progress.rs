@@ -6,7 +6,7 @@ use crate::message::Fitness;
 use crate::partition::Peer;
 
 /// One assigned replica other than the leader.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Follower {
     pub(super) node: NodeId,
     /// As the metadata has it; `None` while it is not registered.
@@ -14,7 +14,7 @@ pub(super) struct Follower {
     pub(super) progress: Progress,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum Progress {
     /// Nothing was accepted from its present session in this leader epoch.
     Unheard {
@@ -24,7 +24,7 @@ pub(super) enum Progress {
 }
 
 /// Accepted in this leader epoch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Heard {
     pub(super) broker_epoch: BrokerEpoch,
     pub(super) dir_id: DirId,
@@ -37,7 +37,7 @@ pub(super) struct Heard {
 }
 
 /// The leader's side of one accepted handshake.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(super) struct Stream {
     pub(super) session: u32,
     pub(super) pushed_to: Offset,
@@ -49,7 +49,7 @@ pub(super) struct Stream {
 ///
 /// Reports come much faster than a record travels, so comparing each with the log end of a moment ago would never find a follower of a
 /// busy leader caught up. Instead one place is marked: once the follower has reached it, it had everything at the time of the mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CaughtUp {
     pub(super) at: Moment,
     mark: Offset,
