@@ -6,7 +6,8 @@
 //!      └─ Dirty                                 survives the process; of a power loss any part, and one batch may be torn
 //! ```
 //!
-//! The durable mark is what the log's owner wrote down as flushed; it is written with the flush itself.
+//! The durable mark is what the log's owner believes to be flushed. On the disk it is noted with the next flush only, so after the loss of
+//! power the last flush looks like one that was under way.
 
 use thalweg_invariants::{Mutant, mutant};
 use thalweg_record::{Attributes, BatchHeader};
@@ -46,6 +47,8 @@ pub(crate) struct DiskLog {
     pub(crate) log_start: Offset,
     /// Below, everything was flushed, as its owner believed.
     pub(crate) durable_mark: Offset,
+    /// The mark as the disk has it.
+    noted_mark: Offset,
     /// Below, everything really is durable.
     durable_end: Offset,
     /// A cache.
@@ -133,6 +136,7 @@ impl DiskLog {
             start,
             log_start: start,
             durable_mark: start,
+            noted_mark: start,
             durable_end: start,
             high_watermark: start,
             segments: vec![start],
@@ -169,6 +173,7 @@ impl DiskLog {
         let removed = self.stored.drain(kept..).map(|stored| stored.batch).collect();
         let end = self.end();
         self.durable_mark = self.durable_mark.min(end);
+        self.noted_mark = self.noted_mark.min(end);
         self.durable_end = self.durable_end.min(end);
         self.high_watermark = self.high_watermark.min(end);
         self.forget_beyond_end();
@@ -195,6 +200,7 @@ impl DiskLog {
             self.durable_end = self.durable_end.max(base);
             self.durable_mark = self.durable_mark.max(base);
         }
+        self.noted_mark = self.noted_mark.max(base);
         self.segments.retain(|segment| *segment >= base);
         if self.segments.is_empty() {
             self.segments.push(base);
@@ -205,6 +211,7 @@ impl DiskLog {
 
     /// A flush that began after `captured` writes reported success. Returns how far its caller may believe the log to be flushed.
     pub(crate) fn flushed(&mut self, captured: u64) -> Offset {
+        self.noted_mark = self.durable_mark;
         let first = self.stored.partition_point(|stored| stored.batch.end() <= self.durable_mark);
         for stored in &mut self.stored[first..] {
             if stored.written > captured {
@@ -232,6 +239,11 @@ impl DiskLog {
         }
     }
 
+    /// Below, damage is no torn write.
+    pub(crate) fn noted_mark(&self) -> Offset {
+        self.noted_mark
+    }
+
     /// Recovery writes again what it has no proof of, and flushes it.
     pub(crate) fn rewrite_and_flush(&mut self) {
         let mark = self.durable_mark;
@@ -241,6 +253,7 @@ impl DiskLog {
             }
         }
         self.durable_mark = self.end().max(mark);
+        self.noted_mark = self.durable_mark;
         self.find_durable_end();
     }
 
@@ -291,11 +304,14 @@ impl DiskLog {
         lost
     }
 
-    /// Flips a bit of a durable batch. Says whether there was one.
+    /// Flips a bit of a durable batch, below the mark that the disk has: above it nobody could tell it from a torn write. Says whether
+    /// there was one.
     pub(crate) fn flip(&mut self, rng: &mut Rng) -> bool {
-        let durable = self.stored.iter().filter(|s| s.state == State::Durable).count();
+        let mark = self.noted_mark;
+        let is_noted = |s: &Stored| s.state == State::Durable && s.batch.end() <= mark;
+        let durable = self.stored.iter().filter(|s| is_noted(s)).count();
         let at = rng.index(durable);
-        match self.stored.iter_mut().filter(|s| s.state == State::Durable).nth(at) {
+        match self.stored.iter_mut().filter(|s| is_noted(s)).nth(at) {
             Some(stored) if stored.batch.is_intact() => {
                 stored.batch.header.crc ^= 1 << rng.below(32);
                 true

@@ -43,7 +43,7 @@ impl Log {
         if !clean {
             let damaged = disk.first_damaged().map(Batch::base);
             let first_bad = damaged.unwrap_or(end);
-            if first_bad < disk.durable_mark && !mutant!(Mutant::M18) {
+            if first_bad < disk.noted_mark() && !mutant!(Mutant::M18) {
                 fitness = Fitness::Suspect;
                 end = first_bad;
             } else if damaged.is_some() {

@@ -90,7 +90,10 @@ impl Sim {
     }
 
     pub(crate) fn violation(&self) -> Option<&String> {
-        self.env.oracle.violations.first().or_else(|| self.env.checker.violations.first())
+        // Clients of a leader that lies are lied to; what must hold is that nobody follows it.
+        let of_clients = (!self.env.oracle.has_liar).then_some(&self.env.checker.violations);
+        let of_clients = of_clients.and_then(|violations| violations.first());
+        self.env.oracle.violations.first().or(of_clients)
     }
 
     // ---- Events ----

@@ -52,9 +52,10 @@ impl Follower {
         actions.push_back(Action::Restart { at });
     }
 
-    /// Guard G-HW: what is committed goes only after an unclean election that our last record is not newer than.
+    /// Guard G-HW: what is committed goes only after an unclean election that our last record is older than. A record of the very epoch
+    /// that it began came from its leader: what that one committed, the mark does not give up.
     fn may_lose_committed(&self) -> bool {
-        let is_marked = self.unclean_epoch.is_some_and(|mark| mark >= self.last_epoch);
+        let is_marked = self.unclean_epoch.is_some_and(|mark| mark > self.last_epoch);
         is_marked || mutant!(Mutant::M26)
     }
 

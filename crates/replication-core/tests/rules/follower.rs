@@ -137,8 +137,8 @@ fn what_is_committed_is_not_cut_but_the_replica_halts() {
 
 /// R2, G-HW, R14.
 #[test]
-fn an_unclean_election_that_is_not_older_than_the_log_allows_the_cut() {
-    for (mark, cuts) in [(2, false), (3, true), (5, true)] {
+fn an_unclean_election_that_is_newer_than_the_log_allows_the_cut() {
+    for (mark, cuts) in [(2, false), (3, false), (4, true), (5, true)] {
         let mut bench = Bench::following();
         bench.epochs.assign(LeaderEpoch(3), Offset(6));
         bench.ends.high_watermark = Offset(8);

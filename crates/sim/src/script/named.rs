@@ -102,6 +102,8 @@ catalogue! {
     PageCacheRestart => page_cache_restart,
     /// F27: a disk with everything as it was some time ago, in a leader. What the others know to be committed must stay.
     LyingLeader => lying_leader,
+    /// The same where an unclean election once marked the partition, and all that followed is of that epoch.
+    LyingAfterUnclean => lying_after_unclean,
 }
 
 impl Named {
@@ -123,7 +125,7 @@ impl Named {
             Self::NewLeaderBehind => Stage { old_positions: true, ..usual },
             Self::Retention => Stage { is_small: true, ..usual },
             Self::ManyPartitions => Stage { topics: 24, ..usual },
-            Self::UncleanByCommand => Stage { min_isr: 1, ..usual },
+            Self::UncleanByCommand | Self::LyingAfterUnclean => Stage { min_isr: 1, ..usual },
             Self::Moves => Stage { brokers: 5, ..usual },
             Self::RemovedAndAdded | Self::OddNetworks => Stage { brokers: 4, ..usual },
             _ => usual,
@@ -711,4 +713,31 @@ fn lying_leader() -> Vec<Step> {
         at(32_000, Sim::power_on_all),
         at(39_000, Sim::judge_liar),
     ]
+}
+
+fn lying_after_unclean() -> Vec<Step> {
+    let mut steps = unclean_by_command();
+    steps.extend([
+        when(
+            21_000,
+            |sim| sim.in_sync() == 2,
+            |sim| {
+                let leader = sim.leader_now().unwrap_or_default();
+                let follower = (0..3).find(|host| *host != leader && sim.is_in_sync(*host));
+                sim.recast(leader, follower.unwrap_or_default(), sim.actors().leader);
+            },
+        ),
+        at(26_000, Sim::keep_copy),
+        at(32_000, |sim| sim.kill_for_long(sim.actors().follower)),
+        at(35_000, Sim::restore_copy),
+        when(
+            36_000,
+            |sim| sim.leads(sim.actors().leader),
+            |sim| {
+                sim.power_on(sim.actors().follower);
+            },
+        ),
+        at(46_000, Sim::judge_liar),
+    ]);
+    steps
 }
