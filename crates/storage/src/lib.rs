@@ -35,6 +35,7 @@ mod journal;
 mod layout;
 mod log;
 mod open_files;
+mod parallel;
 mod read_buffers;
 mod segment;
 mod tail;

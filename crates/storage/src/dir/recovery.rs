@@ -24,6 +24,7 @@ use crate::journal::{self, Entry, EntryKind, FoundEntry, Journal, JournalLimits}
 use crate::layout::{self, StorageMeta};
 use crate::log::Log;
 use crate::open_files::OpenFiles;
+use crate::parallel::{self, in_parallel};
 use crate::tail::TailBudget;
 
 mod folder;
@@ -122,6 +123,7 @@ fn shared(options: &LogDirOptions) -> Shared {
         flush_wanted: AtomicBool::new(false),
         write_wanted: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        workers: if options.threads { parallel::workers() } else { 1 },
         signal: Mutex::new(()),
         flusher: Condvar::new(),
         writer: Condvar::new(),
@@ -211,7 +213,7 @@ struct Replay {
 impl Replay {
     /// Opens every partition's folder. Returns the folders of deleted ones and of those never finished.
     fn open_folders(&mut self) -> io::Result<Vec<PathBuf>> {
-        let mut trash = Vec::new();
+        let (mut trash, mut folders) = (Vec::new(), Vec::new());
         let dir = self.shared.path.clone();
         for entry in self.shared.fs.list(&dir)? {
             if entry.kind != FsEntry::Directory {
@@ -222,15 +224,24 @@ impl Replay {
             if unwanted.iter().any(|suffix| entry.name.ends_with(suffix)) {
                 trash.push(path);
             } else if let Some(name) = layout::parse_folder(&entry.name) {
-                self.open_folder(name, path)?;
+                folders.push((name, path));
             }
+        }
+        let open = |(name, path): &(TopicPartition, PathBuf)| {
+            folder::open(&self.shared, self.checkpoints.as_ref(), name, path, self.was_clean)
+        };
+        let opened = in_parallel(&folders, self.shared.workers, open)?;
+        for ((name, _), opened) in folders.into_iter().zip(opened) {
+            self.take_folder(name, opened)?;
         }
         Ok(trash)
     }
 
-    fn open_folder(&mut self, name: TopicPartition, path: PathBuf) -> io::Result<()> {
-        let opened =
-            folder::open(&self.shared, self.checkpoints.as_ref(), &name, &path, self.was_clean);
+    fn take_folder(
+        &mut self,
+        name: TopicPartition,
+        opened: Result<folder::Opened, folder::FolderError>,
+    ) -> io::Result<()> {
         match opened {
             Ok(folder::Opened { log, missing }) => match self.logs.get(&log.id()) {
                 None => {

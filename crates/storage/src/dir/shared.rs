@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(super) flush_wanted: AtomicBool,
     pub(super) write_wanted: AtomicBool,
     pub(super) stop: AtomicBool,
+    /// Threads that share work on very many logs; one where a test does the steps itself.
+    pub(super) workers: usize,
     pub(super) signal: Mutex<()>,
     pub(super) flusher: Condvar,
     pub(super) writer: Condvar,

@@ -22,6 +22,7 @@ mod damage;
 mod faults;
 mod full_disk;
 mod maintenance;
+mod many;
 mod reads;
 mod truncation;
 

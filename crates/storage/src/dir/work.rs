@@ -13,6 +13,7 @@ use crate::checkpoint::{self, LogCheckpoint};
 use crate::error::{DirFailed, StorageError};
 use crate::layout;
 use crate::log::Log;
+use crate::parallel::in_parallel;
 use crate::segment::Segment;
 
 /// How long appends that nobody waits for may stay unflushed when nothing else causes a flush.
@@ -131,13 +132,16 @@ impl Inner {
         let logs: Vec<Arc<Log>> = self.logs.read().values().cloned().collect();
         let has_doomed = !doomed.is_empty();
         let doomed_logs: HashSet<_> = doomed.iter().map(|(id, _)| *id).collect();
+        let is_due =
+            |log: &&Arc<Log>| log.oldest_uncovered() < target || doomed_logs.contains(&log.id());
+        let due: Vec<Arc<Log>> = logs.iter().filter(is_due).cloned().collect();
+        let outcomes = in_parallel(&due, self.shared.workers, |log| log.write_behind())
+            .map_err(|error| self.shared.fail("write segments", error))?;
         let mut written = HashMap::new();
-        for log in &logs {
-            if log.oldest_uncovered() < target || doomed_logs.contains(&log.id()) {
-                match log.write_behind() {
-                    Ok(()) => drop(written.insert(log.id(), Arc::clone(log))),
-                    Err(error) => return self.give_up_pass(error.into(), doomed),
-                }
+        for (log, outcome) in due.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => drop(written.insert(log.id(), log)),
+                Err(error) => return self.give_up_pass(error.into(), doomed),
             }
         }
         if !written.is_empty() || has_doomed {

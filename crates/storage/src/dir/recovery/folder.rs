@@ -71,6 +71,7 @@ pub(super) fn open(
     was_clean: bool,
 ) -> Result<Opened, FolderError> {
     let (id, created_position) = read_id(shared, name, path)?;
+    let mut names = list_files(shared, path)?;
     // An entry that covers nothing since the creation is an earlier folder's, or says no more than an empty folder.
     let checkpoint = checkpoints
         .and_then(|checkpoints| checkpoints.get(&id))
@@ -78,11 +79,15 @@ pub(super) fn open(
     let is_newer = |(cut, _): &(LogCheckpoint, bool)| {
         checkpoint.is_none_or(|checkpoint| checkpoint.covered_position < cut.covered_position)
     };
-    let cut = read_cut(shared, id, path)?.filter(is_newer);
+    let cut = match names.iter().any(|name| name == layout::TRUNCATION) {
+        true => read_cut(shared, id, path)?.filter(is_newer),
+        false => None,
+    };
     let place = cut::Place { fs: &shared.fs, open_files: &shared.open_files, folder: path };
     let checkpoint = match &cut {
         Some((to, false)) if checkpoints.is_some() => {
             cut::carry_out(place, to)?;
+            names = list_files(shared, path)?;
             Some(to)
         }
         Some((to, false)) => {
@@ -93,7 +98,6 @@ pub(super) fn open(
         None => checkpoint,
     };
     let cut = cut.as_ref().map(|(to, _)| to);
-    let names = list_files(shared, path)?;
     let bases = layout::offsets_of(&names, "log");
     let mut opening = Opening {
         shared,
@@ -516,7 +520,8 @@ impl Opening<'_> {
         (snapshots, sound_snapshot): (Vec<Offset>, Option<Offset>),
     ) -> Log {
         let first = self.found.facts.first().map_or(Offset::ZERO, |facts| facts.base_offset);
-        let newest_noted = self.read_epochs().and_then(|epochs| epochs.latest());
+        let noted = if checkpoint.is_none() { self.read_epochs() } else { None };
+        let newest_noted = noted.and_then(|epochs| epochs.latest());
         let recovered = RecoveredLog {
             log_start: checkpoint.map_or_else(|| first.max(begins.log_start), |c| c.log_start),
             high_watermark: checkpoint.map_or(first, |c| c.high_watermark),
@@ -531,8 +536,7 @@ impl Opening<'_> {
         {
             core.begin_leader_epoch(checkpoint.leader_epoch).expect("newer than the log's");
         }
-        if checkpoint.is_none()
-            && let Some(newest) = newest_noted
+        if let Some(newest) = newest_noted
             && newest.epoch > core.leader_epoch()
         {
             // An epoch that wrote nothing is in no batch.
