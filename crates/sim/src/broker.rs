@@ -8,6 +8,7 @@ mod lifecycle;
 mod metadata;
 mod replicas;
 mod serving;
+mod streams;
 
 use std::collections::BTreeMap;
 

@@ -3,13 +3,15 @@
 //! What must be survived has limits, and the nemesis keeps them: what destroys data (damage, an empty disk, loss of power where nothing is
 //! flushed) hits a replica only while another one that may be elected has everything. Everything else comes as it likes.
 
+mod destruction;
+mod operator;
+
 use std::collections::BTreeSet;
 
-use thalweg_metadata_core::Reassign;
-use thalweg_types::{Durability, NodeId, Offset, PartitionIndex, TopicId, TopicIdPartition, Uuid};
+use thalweg_types::{Durability, TopicIdPartition};
 
 use crate::env::Event;
-use crate::message::{Admin, CONTROLLERS, FIRST_CONTROLLER, Host};
+use crate::message::{CONTROLLERS, FIRST_CONTROLLER, Host};
 use crate::network::{MS, SECOND};
 use crate::rng::Rng;
 use crate::sim::Sim;
@@ -131,6 +133,9 @@ impl Sim {
                 1 => {}
                 _ => self.env.release_all(),
             }
+        }
+        if self.plan.later.wishes && rng.chance(250) {
+            self.later_wish(&mut rng);
         }
         if self.plan.later.repeats && rng.chance(200) {
             self.env.network.repeats = rng.below(200);
@@ -300,160 +305,5 @@ impl Sim {
                 self.quorum.restart(&mut self.env, at);
             }
         }
-    }
-
-    // ---- Destruction ----
-
-    /// Whether some other replica that may be elected has all of a partition, durably and undamaged.
-    fn may_destroy(&self, id: TopicIdPartition, hosts: &[Host]) -> bool {
-        let Some(state) = self.quorum.image.partition_by_id(id) else { return true };
-        let holds = |node: &NodeId| self.host_with_disk(*node).filter(|at| hosts.contains(at));
-        if !state.replicas.iter().any(|node| holds(node).is_some()) {
-            return true;
-        }
-        let end = self.env.oracle.true_end(id);
-        let is_safe = |node: &NodeId| {
-            let Some(at) = self.host_with_disk(*node) else { return false };
-            let Some(log) = self.disk_log(at, id) else { return false };
-            !hosts.contains(&at)
-                && !self.nemesis.is_damaged(at)
-                && log.first_damaged().is_none()
-                && log.durable_end() >= end
-                && self.env.oracle.agreed_end(id, log) >= end
-        };
-        let others = state.isr.iter().chain(&state.elr).filter(|node| is_safe(node));
-        state.min_isr >= 2
-            && !state.is_reassigning()
-            && self.env.now >= self.nemesis.careful_until
-            && others.count() > 0
-    }
-
-    /// Damages a replica, or takes a whole disk.
-    fn destroy(&mut self, host: Host) {
-        let ids = self.partitions();
-        if !self.nemesis.damaged.is_empty() || !ids.iter().all(|id| self.may_destroy(*id, &[host]))
-        {
-            return;
-        }
-        self.nemesis.damage(host);
-        if self.nemesis.rng.chance(350) {
-            self.env.fault(|| format!("broker {host} gets an empty disk"));
-            self.brokers[host].wipe(&mut self.env);
-            self.start_later(host);
-            return;
-        }
-        let mut rng = self.nemesis.rng.clone();
-        let Some(id) = rng.pick(&ids) else { return };
-        if let Some(log) = self.brokers[host].log_mut(id)
-            && log.flip(&mut rng)
-        {
-            self.env.fault(|| format!("a bit flips in {id} of broker {host}"));
-        }
-        self.nemesis.rng = rng;
-        if self.nemesis.rng.chance(500) {
-            self.kill(host);
-        }
-    }
-
-    /// Who has everything again is not damaged any more.
-    fn forget_restored(&mut self) {
-        let ids = self.partitions();
-        let is_restored = |host: &Host| {
-            let broker = &self.brokers[*host];
-            broker.is_up
-                && ids.iter().all(|id| {
-                    let Some(state) = self.quorum.image.partition_by_id(*id) else { return true };
-                    let is_gone = |node: &NodeId| self.host_with_disk(*node).is_none();
-                    let Some(log) = self.disk_log(*host, *id) else {
-                        return !state.replicas.iter().any(is_gone);
-                    };
-                    let in_sync = broker.node().is_some_and(|node| state.isr.contains(&node));
-                    (in_sync || broker.node().is_none_or(|node| !state.replicas.contains(&node)))
-                        && log.first_damaged().is_none()
-                        && log.durable_end() >= Offset::ZERO
-                })
-        };
-        let restored: Vec<_> =
-            self.nemesis.damaged.iter().copied().filter(|host| is_restored(host)).collect();
-        for host in restored {
-            self.nemesis.damaged.remove(&host);
-        }
-    }
-
-    // ---- The operator ----
-
-    /// Creates the topics of the plan that are not there. Says whether all are.
-    pub(crate) fn create_topics(&mut self) -> bool {
-        let image = self.quorum.image.clone();
-        let live: Vec<_> = image.live_brokers().map(|node| node.id).collect();
-        let mut complete = true;
-        for at in 0..self.plan.topics.len() {
-            let topic = self.plan.topics[at].clone();
-            if image.topic(&topic.name).is_some() {
-                continue;
-            }
-            complete &= self.nemesis.deleted > 0;
-            if live.len() < topic.replication_factor {
-                continue;
-            }
-            let first = self.nemesis.rng.index(live.len());
-            let replicas: Vec<_> = live.iter().cycle().skip(first).take(3).copied().collect();
-            let id = TopicId(Uuid::from_random_bits(self.nemesis.rng.bits_128()));
-            self.administer(Admin::Create {
-                topic: topic.name,
-                id,
-                replicas: vec![replicas],
-                min_isr: topic.min_isr,
-                durability: topic.durability,
-                small: topic.is_small,
-            });
-        }
-        complete
-    }
-
-    fn operate(&mut self) {
-        let at = self.nemesis.rng.index(self.plan.topics.len());
-        let topic = self.plan.topics[at].name.clone();
-        let is_whole = self.nemesis.damaged.is_empty();
-        let draw = self.nemesis.rng.below(12);
-        let admin = match draw {
-            0..=1 if is_whole => {
-                let min_isr = u32::try_from(self.nemesis.rng.between(1, 3)).unwrap_or(2);
-                Admin::MinIsr { topic, min_isr }
-            }
-            2 if is_whole => {
-                let durability = match self.nemesis.rng.chance(500) {
-                    true => Durability::Replicated,
-                    false => Durability::Fsync,
-                };
-                Admin::Durability { topic, durability }
-            }
-            3 if is_whole => {
-                self.nemesis.deleted += 1;
-                Admin::Delete { topic }
-            }
-            4..=8 if is_whole => match self.reassignment(topic) {
-                Some(request) => Admin::Reassign(request),
-                None => return,
-            },
-            _ => Admin::Preferred,
-        };
-        self.nemesis.careful_until = self.env.now + 8 * SECOND;
-        self.env.fault(|| format!("{admin:?}"));
-        self.administer(admin);
-    }
-
-    fn reassignment(&mut self, topic: String) -> Option<Reassign> {
-        let state = self.quorum.image.partition(&topic, PartitionIndex(0))?.clone();
-        let partition = PartitionIndex(0);
-        if state.is_reassigning() && self.nemesis.rng.chance(500) {
-            return Some(Reassign { topic, partition, target: None });
-        }
-        let mut live: Vec<_> = self.quorum.image.live_brokers().map(|node| node.id).collect();
-        for at in (1..live.len()).rev() {
-            live.swap(at, self.nemesis.rng.index(at + 1));
-        }
-        live.truncate(3);
-        (live.len() == 3).then_some(Reassign { topic, partition, target: Some(live) })
     }
 }

@@ -25,6 +25,7 @@ pub(crate) struct Oracle {
     /// Records given up by unclean elections.
     pub(crate) given_up: u64,
     pub(crate) records_committed: u64,
+    pub(crate) unclean_elections: u64,
     /// By incarnation: whether the life before ended cleanly, and what is damaged.
     lives: BTreeMap<IncarnationId, (bool, BTreeSet<TopicIdPartition>)>,
 }
@@ -263,6 +264,11 @@ impl Oracle {
                 truth.newest = state.leader_epoch;
                 truth.candidates = state.isr.iter().chain(&state.elr).copied().collect();
                 if state.unclean_epoch == Some(state.leader_epoch) {
+                    self.unclean_elections += u64::from(
+                        before
+                            .partition_by_id(id)
+                            .is_some_and(|old| old.leader_epoch < state.leader_epoch),
+                    );
                     self.truths.entry(id).or_default().unclean = state.unclean_epoch;
                 }
                 let Some(old) = before.partition_by_id(id) else { return };

@@ -54,6 +54,8 @@ pub(crate) struct Later {
     /// Links are held up: nothing is lost, and all of it comes later.
     pub(crate) holds: bool,
     pub(crate) repeats: bool,
+    /// The operator wants other numbers of replicas, and elects uncleanly where nothing else helps.
+    pub(crate) wishes: bool,
     /// High watermarks that a log notes down are old.
     pub(crate) old_positions: bool,
 }
@@ -67,6 +69,7 @@ impl Plan {
             holds: plan.kinds.network && rng.chance(500),
             repeats: plan.kinds.network && rng.chance(500),
             old_positions: rng.chance(400),
+            wishes: plan.kinds.administration && rng.chance(500),
         };
         plan
     }

@@ -24,6 +24,7 @@ pub struct Report {
     pub truncations: u64,
     pub suspects: u64,
     pub repeats: u64,
+    pub unclean_elections: u64,
     pub counts: Counts,
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn run_plan(seed: u64, plan: Plan, is_tracing: bool) -> Report {
         truncations: stats.truncations,
         suspects: stats.suspects,
         repeats: stats.repeats,
+        unclean_elections: sim.env.oracle.unclean_elections,
         counts: sim.env.checker.counts,
     }
 }
@@ -106,6 +108,7 @@ pub struct Totals {
     pub truncations: u64,
     pub suspects: u64,
     pub repeats: u64,
+    pub unclean_elections: u64,
     pub counts: Counts,
 }
 
@@ -120,6 +123,7 @@ impl Totals {
         self.truncations += report.truncations;
         self.suspects += report.suspects;
         self.repeats += report.repeats;
+        self.unclean_elections += report.unclean_elections;
         let (sum, more) = (&mut self.counts, report.counts);
         sum.acknowledged += more.acknowledged;
         sum.unknown += more.unknown;
@@ -148,11 +152,12 @@ impl std::fmt::Display for Totals {
         writeln!(f, "seeds {}, simulated hours {:.1}", self.seeds, self.simulated_hours())?;
         writeln!(
             f,
-            "events {}, faults {}, power losses {}, elections {}, truncations {}, damage found {}, calls repeated {}",
+            "events {}, faults {}, power losses {}, elections {} ({} unclean), truncations {}, damage found {}, calls repeated {}",
             self.events,
             self.faults,
             self.power_losses,
             self.elections,
+            self.unclean_elections,
             self.truncations,
             self.suspects,
             self.repeats

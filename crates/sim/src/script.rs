@@ -4,13 +4,17 @@
 //! when that is so. A script that is not played to its end says so, and that is a failure of its own kind: it has tested nothing.
 
 mod acts;
+mod disks;
+mod elections;
 mod named;
+mod networks;
+mod processes;
 
 use thalweg_types::Durability;
 
 use crate::env::Event;
 use crate::message::Host;
-use crate::network::Time;
+use crate::network::{MS, Time};
 use crate::sim::Sim;
 
 pub use named::Named;
@@ -102,4 +106,14 @@ impl Sim {
     fn actors(&self) -> Actors {
         self.cast.unwrap_or(Actors { leader: 0, follower: 1, other: 2 })
     }
+}
+
+/// At this time.
+fn at(ms: Time, act: fn(&mut Sim)) -> Step {
+    Step { at: ms * MS, when: None, act }
+}
+
+/// As soon as this is so, but not before this time.
+fn when(ms: Time, when: fn(&Sim) -> bool, act: fn(&mut Sim)) -> Step {
+    Step { at: ms * MS, when: Some(when), act }
 }

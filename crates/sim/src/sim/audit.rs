@@ -50,7 +50,7 @@ impl Sim {
         self.repair();
         self.create_topics();
         if since > 12 * SECOND {
-            self.elect_uncleanly();
+            self.elect_uncleanly(true);
         }
         self.clients.is_stopping = since > 5 * SECOND;
         self.check_metadata();
@@ -126,7 +126,7 @@ impl Sim {
 
     /// R14: by command only: nobody is left who may be elected, because records were never flushed, or because a topic was made with
     /// replicas on disks that were gone already. In the second case nothing may get lost.
-    pub(crate) fn elect_uncleanly(&mut self) {
+    pub(crate) fn elect_uncleanly(&mut self, is_end: bool) {
         for id in self.partitions() {
             let image = &self.quorum.image;
             let Some(state) = image.partition_by_id(id) else { continue };
@@ -134,7 +134,7 @@ impl Sim {
             let is_flushed = state.durability == Durability::Fsync && state.unproven.is_empty();
             let mut may_lead = state.isr.iter().chain(&state.elr);
             let is_hopeless = may_lead.all(|node| self.host_with_disk(*node).is_none());
-            if state.leader.is_some() || (is_flushed && !is_hopeless) {
+            if state.leader.is_some() || (is_flushed && !(is_hopeless && is_end)) {
                 continue;
             }
             let end = self.env.oracle.true_end(id);
