@@ -21,5 +21,5 @@ mod transport;
 
 #[cfg(feature = "fuzzing")]
 pub use server::fuzzing;
-pub use service::{Controller, ControllerOptions, Handle, StartError};
-pub use thalweg_raft::{Leadership, Voter};
+pub use service::{Controller, ControllerOptions, Handle, Standing, StandingWatch, StartError};
+pub use thalweg_raft::Voter;

@@ -1,7 +1,7 @@
 //! The service: starting it, its handle, stopping it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use thalweg_env::fs::Fs;
@@ -98,6 +98,44 @@ pub struct Handle {
     task: JoinHandle<()>,
 }
 
+/// What part a controller has in its quorum at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It decides, and a majority has confirmed that lately.
+    Active,
+    /// It follows one who was heard of lately.
+    Following(NodeId),
+    /// Nobody is known to lead.
+    Undecided,
+    /// It decided last, but a majority does not answer.
+    Unconfirmed,
+    /// Who led last is not heard of, and nobody was elected.
+    Leaderless(NodeId),
+    /// Until the next start.
+    Stopped,
+}
+
+/// Tells a controller's standing for as long as it runs, and does not keep it running.
+#[derive(Clone)]
+pub struct StandingWatch(Weak<Quorum>);
+
+impl StandingWatch {
+    pub fn now(&self) -> Standing {
+        let Some(quorum) = self.0.upgrade() else { return Standing::Stopped };
+        let leadership = *quorum.leadership().borrow();
+        match leadership {
+            Leadership::Stopped => Standing::Stopped,
+            Leadership::Undecided => Standing::Undecided,
+            Leadership::Leading { .. } if quorum.is_confirmed() => Standing::Active,
+            Leadership::Leading { .. } => Standing::Unconfirmed,
+            Leadership::Following { leader } if quorum.hears_leader() => {
+                Standing::Following(leader)
+            }
+            Leadership::Following { leader } => Standing::Leaderless(leader),
+        }
+    }
+}
+
 impl Controller {
     /// Starts the controller. A quorum of one takes up work, a new directory as a new cluster, and calls can be served on return. One of
     /// several returns at once: it must be served for the others to find it, and takes part when [`Handle::join`] has ended.
@@ -164,9 +202,9 @@ impl Handle {
         }
     }
 
-    /// Who leads the quorum, as far as this node knows, now and at every change.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.quorum.leadership()
+    /// What part it has in the quorum, for whoever watches it from outside.
+    pub fn standing(&self) -> StandingWatch {
+        StandingWatch(Arc::downgrade(&self.quorum))
     }
 
     /// Whether this node is the active controller, as far as it knows.

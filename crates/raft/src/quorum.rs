@@ -20,7 +20,7 @@ pub(crate) use open::{Opened, open};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -51,6 +51,9 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
 /// Between members: a leader is missed after some lost heartbeats, not after one.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(150);
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(750);
+
+/// Election timeouts after which a leader counts as silent: in most cases another one is elected before.
+const LEADER_SILENCE_MAX: u32 = 4;
 
 /// A snapshot may be large and the link slow.
 const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
@@ -143,6 +146,8 @@ pub struct Quorum {
     /// Senders that were refused, and logged once.
     refused: parking_lot::Mutex<BTreeSet<(u64, DirId)>>,
     election_timeout: Duration,
+    /// When the leader was last heard of.
+    heard: parking_lot::Mutex<Option<Instant>>,
     leadership: watch::Receiver<Leadership>,
     in_flight: Semaphore,
     counters: Arc<LogCounters>,
@@ -207,6 +212,7 @@ impl Quorum {
             changing: Semaphore::new(1),
             refused: parking_lot::Mutex::default(),
             election_timeout: options.election_timeout,
+            heard: parking_lot::Mutex::new(None),
             engine: engine::new(raft, transport),
             own,
             in_flight: Semaphore::new(PROPOSALS_IN_FLIGHT_MAX),
@@ -323,6 +329,12 @@ impl Quorum {
         }
         let timeout = self.election_timeout * 2;
         self.engine.unconfirmed_for().is_some_and(|silence| silence < timeout)
+    }
+
+    /// Whether the leader was heard of lately, by one who follows it. While nobody is elected in its place, the last one counts as leader.
+    pub fn hears_leader(&self) -> bool {
+        let silence_max = self.election_timeout * LEADER_SILENCE_MAX;
+        self.heard.lock().is_some_and(|heard| heard.elapsed() < silence_max)
     }
 
     /// Where the other members reach `node_id`, if it is one.

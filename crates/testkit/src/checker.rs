@@ -82,6 +82,30 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |kinds: &[Kind]| self.count(kinds);
+        let reordered = [Kind::SendOrder, Kind::RealTimeOrder, Kind::PollBack, Kind::PollSkip];
+        let others = [
+            Kind::InconsistentOffset,
+            Kind::FailedRead,
+            Kind::Phantom,
+            Kind::StaleEnd,
+            Kind::CrossTopic,
+            Kind::Damaged,
+        ];
+        writeln!(f, "acknowledged  {}", self.acknowledged)?;
+        writeln!(f, "unknown       {} ({} applied)", self.unknown, self.unknown_applied)?;
+        writeln!(f, "failed        {}", self.failed)?;
+        writeln!(f, "drained       {} (the same over Kafka and gRPC)", self.drained)?;
+        writeln!(f, "lost          {}", count(&[Kind::Lost]))?;
+        writeln!(f, "duplicated    {}", count(&[Kind::Duplicate]))?;
+        writeln!(f, "reordered     {}", count(&reordered))?;
+        writeln!(f, "otherwise     {}", count(&others))?;
+        self.violations.iter().take(20).try_for_each(|violation| writeln!(f, "{violation}"))
+    }
+}
+
 /// Checks everything.
 pub fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::default();

@@ -50,8 +50,8 @@ impl Client {
         self.library
     }
 
-    /// The program with a verb of `clients/README.md` and its arguments.
-    pub fn command(&self, kafka: SocketAddr, verb: &str, arguments: &[&str]) -> Command {
+    /// The program with a verb of `clients/README.md` and its arguments, on the cluster that one of the addresses of `kafka` is of.
+    pub fn command(&self, kafka: impl ToString, verb: &str, arguments: &[&str]) -> Command {
         let directory = clients_directory();
         let mut command = match self.library {
             Library::Librdkafka => {
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Runs a verb to its end.
-    pub fn run(&self, kafka: SocketAddr, verb: &str, arguments: &[&str]) -> Finished {
+    pub fn run(&self, kafka: impl ToString, verb: &str, arguments: &[&str]) -> Finished {
         finish(&mut self.command(kafka, verb, arguments), &[])
     }
 
@@ -84,7 +84,7 @@ impl Client {
     /// When any record is not acknowledged.
     pub fn produce(
         &self,
-        kafka: SocketAddr,
+        kafka: impl ToString,
         topic: &str,
         partition: i32,
         codec: &str,
@@ -109,7 +109,7 @@ impl Client {
     /// When they do not come.
     pub fn consume(
         &self,
-        kafka: SocketAddr,
+        kafka: impl ToString,
         topic: &str,
         partition: i32,
         from: i64,

@@ -305,6 +305,12 @@ impl Cluster {
         self.proxy(Party::Broker(broker), "kafka")
     }
 
+    /// All of these, as a client is given them.
+    pub fn bootstrap(&self) -> String {
+        let addresses = self.brokers().into_iter().map(|broker| self.kafka(broker).to_string());
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
     /// A gateway's public listener; the same in every life.
     pub fn grpc(&self, gateway: usize) -> SocketAddr {
         self.proxy(Party::Gateway(gateway), "grpc")

@@ -8,6 +8,8 @@
 pub mod checker;
 mod client;
 pub mod cluster;
+pub mod cluster_loop;
+mod dice;
 mod grpcurl;
 pub mod history;
 mod kill_loop;
@@ -22,6 +24,7 @@ mod small_disk;
 
 pub use client::{Client, Library, kcat};
 pub use cluster::{Cluster, Shape};
+pub use cluster_loop::{Plan, cluster_loop};
 pub use grpcurl::Grpcurl;
 pub use kill_loop::{Report, kill_loop};
 pub use process::{Finished, finish};

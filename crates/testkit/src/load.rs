@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::history::{Clock, End, History, Outcome, Place, Reading, Send, Value};
 
+pub(crate) mod crowd;
 pub(crate) mod drain;
 pub(crate) mod kafka;
 pub(crate) mod stream;

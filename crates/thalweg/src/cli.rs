@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Controller(Box<services::Controller>),
     /// Run a broker of a cluster: it stores partitions and serves Kafka clients.
     Broker(Box<services::Broker>),
+    /// Run a gateway of a cluster: it serves gRPC clients.
+    Gateway(Box<services::Gateway>),
     /// Create, delete, list and describe topics.
     #[command(subcommand)]
     Topic(Topic),

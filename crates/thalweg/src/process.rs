@@ -41,3 +41,8 @@ pub(crate) fn controller(arguments: &arguments::Controller) -> ExitCode {
 pub(crate) fn broker(arguments: &arguments::Broker) -> ExitCode {
     composition::run::<broker::Broker>(arguments.layers(), arguments.common.print_config)
 }
+
+/// Runs until a signal asks to end.
+pub(crate) fn gateway(arguments: &arguments::Gateway) -> ExitCode {
+    composition::run::<gateway::Gateway>(arguments.layers(), arguments.common.print_config)
+}

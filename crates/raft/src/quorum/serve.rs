@@ -9,6 +9,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -62,6 +63,7 @@ impl Quorum {
         self.check(request.envelope.as_ref())?;
         let request = convert::read_append_entries(request)?;
         let response = self.engine.append_entries(request).await?;
+        *self.heard.lock() = Some(Instant::now());
         Ok(convert::write_append_response(response))
     }
 

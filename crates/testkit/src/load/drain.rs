@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Contents = Vec<(i64, Vec<u8>)>;
 
 /// Reads the place over both protocols; complains when they differ.
-pub(crate) fn drain(run: &Run, place: &Place, client: Client, kafka: SocketAddr, grpc: SocketAddr) {
+pub(crate) fn drain(run: &Run, place: &Place, client: Client, kafka: &str, grpc: SocketAddr) {
     let mut over_grpc = Contents::new();
     super::block_on(async { over_grpc = read_grpc(place, grpc).await });
     let over_kafka = read_kafka(client, kafka, place, over_grpc.len());
@@ -65,7 +65,7 @@ async fn read_grpc(place: &Place, grpc: SocketAddr) -> Contents {
 }
 
 /// As many records as the other protocol has, and a check that there are no more.
-fn read_kafka(client: Client, kafka: SocketAddr, place: &Place, count: usize) -> Contents {
+fn read_kafka(client: Client, kafka: &str, place: &Place, count: usize) -> Contents {
     let partition = place.partition.to_string();
     let offsets = client.run(kafka, "offsets", &[&place.topic, &partition, "0"]).expect_success();
     let latest = offsets.lines().find_map(|line| line.strip_prefix("latest "));

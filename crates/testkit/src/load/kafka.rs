@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::process::{ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -19,7 +18,7 @@ use crate::record_line::RecordLine;
 const UNANSWERED_MAX: u64 = 2_000;
 
 /// Sends until the run is stopped; the program then waits for its last acknowledgements by itself.
-pub(crate) fn produce(run: &Run, producer: &Producer, client: Client, kafka: SocketAddr) {
+pub(crate) fn produce(run: &Run, producer: &Producer, client: Client, kafka: &str) {
     let place = &producer.place;
     let mut program = client
         .command(kafka, "produce", &[&place.topic, &place.partition.to_string(), "none"])

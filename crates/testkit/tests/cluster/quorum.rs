@@ -1,7 +1,7 @@
 //! Three controllers: whichever decides, and whoever dies, what was decided stays.
 
 use thalweg_testkit::network::{Fault, Party};
-use thalweg_testkit::{Client, Cluster, Library, Shape, sample};
+use thalweg_testkit::{Client, Cluster, Library, Shape, finish, sample};
 
 fn topic_exists(client: Client, cluster: &Cluster, broker: usize, topic: &str) -> bool {
     let described = client.run(cluster.kafka(broker), "describe", &[topic]);
@@ -12,11 +12,18 @@ fn topic_exists(client: Client, cluster: &Cluster, broker: usize, topic: &str) -
 fn a_cluster_outlives_its_controllers_one_by_one_and_all_together() {
     let test = "a cluster and its controllers";
     let Some(client) = Client::find(Library::Librdkafka, test) else { return };
-    let Some(mut cluster) = Cluster::start(test, &Shape::new(3, 2, 0)) else { return };
+    let Some(mut cluster) = Cluster::start(test, &Shape::new(3, 2, 1)) else { return };
     let create = |cluster: &Cluster, broker, topic: &str| {
         client.run(cluster.kafka(broker), "create", &[topic, "2"]).expect_success();
     };
     create(&cluster, 1, "first");
+    let command = |cluster: &Cluster, arguments: &[&str], input: &[u8]| {
+        finish(&mut cluster.command(arguments), input).expect_success()
+    };
+    // Enough partitions for both brokers, whichever leads which.
+    command(&cluster, &["topic", "create", "lines", "--partitions", "6"], b"");
+    let lines: String = (0..500).map(|number| format!("line {number}\n")).collect();
+    command(&cluster, &["produce", "lines"], lines.as_bytes());
 
     let first = cluster.wait_active_controller(None);
     cluster.kill(Party::Controller(first));
@@ -26,7 +33,7 @@ fn a_cluster_outlives_its_controllers_one_by_one_and_all_together() {
     // One of the two that are left is there and silent: nobody may decide.
     let other = (1..=3).find(|number| ![first, second].contains(number)).expect("a third");
     cluster.pause(Party::Controller(second));
-    cluster.wait_readiness(Party::Controller(other), false, "no active controller is known");
+    cluster.wait_readiness(Party::Controller(other), false, "no active controller");
     cluster.resume(Party::Controller(second));
     cluster.restart(Party::Controller(first));
     let third = cluster.wait_active_controller(None);
@@ -34,8 +41,10 @@ fn a_cluster_outlives_its_controllers_one_by_one_and_all_together() {
 
     // Cut off from everybody, it decides nothing any more, and finds back by itself.
     cluster.isolate(Party::Controller(third), Fault::Hold);
-    cluster.wait_active_controller(Some(third));
+    cluster.wait_readiness(Party::Controller(third), false, "cannot decide");
+    let fourth = cluster.wait_active_controller(Some(third));
     create(&cluster, 2, "fourth");
+    cluster.wait_readiness(Party::Controller(fourth), true, "");
     cluster.network().heal();
 
     let records = sample(100);
@@ -56,6 +65,10 @@ fn a_cluster_outlives_its_controllers_one_by_one_and_all_together() {
     let read = client.consume(cluster.kafka(2), "first", 0, 0, records.len());
     let read: Vec<_> = read.into_iter().map(|(_, record)| record).collect();
     assert_eq!(read, records);
+    let mut read: Vec<_> =
+        command(&cluster, &["consume", "lines"], b"").lines().map(str::to_owned).collect();
+    read.sort_unstable_by_key(|line| (line.len(), line.clone()));
+    assert!(read.iter().eq(lines.lines()), "{read:?}");
     for party in cluster.parties() {
         let status = cluster.terminate(party);
         assert!(status.success(), "{party}: {status}\n{}", cluster.log(party));

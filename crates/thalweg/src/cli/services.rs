@@ -97,6 +97,24 @@ pub(crate) struct Broker {
     pub(crate) common: Common,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  thalweg gateway --controllers controller-1:9190,controller-2:9190,controller-3:9190 --grpc-address 0.0.0.0:50051
+
+It keeps nothing; run as many as there is work for. It is ready when it knows the cluster. Every setting can also come
+from a TOML file (--config) or from the environment (THALWEG__CLUSTER__CONTROLLERS=controller-1:9190); see
+docs/configuration.md.")]
+pub(crate) struct Gateway {
+    /// Where controllers are reached, comma-separated; some of them are enough.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(crate) controllers: Option<String>,
+    /// Address of the gRPC listener [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_address: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 impl Common {
     fn layers(&self) -> Layers {
         Layers::new()
@@ -139,5 +157,14 @@ impl Broker {
             .flag("broker.data_dir", "--data-dir", data_dir)
             .flag("broker.kafka.address", "--kafka-address", self.kafka_address)
             .flag("broker.internal.address", "--internal-address", self.internal_address)
+    }
+}
+
+impl Gateway {
+    pub(crate) fn layers(&self) -> Layers {
+        self.common
+            .layers()
+            .flag("cluster.controllers", "--controllers", self.controllers.as_ref())
+            .flag("gateway.grpc.address", "--grpc-address", self.grpc_address)
     }
 }

@@ -50,7 +50,7 @@ impl Composition for Controller {
         let configs = StaticConfigs::new(loaded.broker_configs())?;
         let options = one_of_the_voters(settings, options(settings, metadata, &machine, configs));
         let controller = thalweg_controller::Controller::start(options).await?;
-        machine.check_quorum(controller.leadership());
+        machine.check_quorum(controller.standing());
         let routes = Routes::new().with(controller.service()).with(controller.peer_service());
         let internal = Server::new(ServerOptions {
             drain_time_max: DRAIN_TIME_MAX,

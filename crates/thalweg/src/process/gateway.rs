@@ -1,16 +1,61 @@
-//! The public gRPC edge.
+//! The public gRPC edge, beside a broker or in a process of its own.
+//!
+//! ```text
+//!   address bound ─► a controller found: the metadata is known ─► clients served
+//! ```
+//!
+//! It keeps nothing, so any number of them serve one cluster. Without the metadata it waits, and says in its readiness what for.
 
 use std::sync::Arc;
 
 use thalweg_gateway::port::BrokerPort;
-use thalweg_gateway::{Gateway, GatewayHandle, GatewayOptions, Metrics, Parts};
-use thalweg_metadata_feed::Feed;
+use thalweg_gateway::{GatewayHandle, GatewayOptions, Metrics, Parts};
+use thalweg_gateway::{RoutedBrokers, RoutedOptions};
+use thalweg_metadata_feed::{Feed, FeedOptions, controllers};
 use thalweg_rpc::{LeaderChannel, ServerOptions};
-use thalweg_settings::Settings;
+use thalweg_settings::{Loaded, Service, Settings};
+use thalweg_types::LogIndex;
 use tokio::net::TcpListener;
 
+use super::broker::endpoints;
+use super::composition::Composition;
 use super::error::StartError;
 use super::machine::Machine;
+use super::operations::{Operations, say};
+
+pub(super) struct Gateway {
+    gateway: GatewayHandle,
+    operations: Operations,
+}
+
+impl Composition for Gateway {
+    const SERVICE: Service = Service::Gateway;
+
+    async fn start(loaded: &Loaded) -> Result<Self, StartError> {
+        let settings = &loaded.settings;
+        let machine = Machine::real();
+        let listener = bind(settings).await?;
+        let operations = Operations::serve(settings, &machine).await?;
+        say(&format!("grpc listening on {}", listener.local_addr()?))?;
+        operations.say_address()?;
+
+        let controllers = controllers(endpoints(settings))?;
+        let feed = Feed::start(controllers.clone(), FeedOptions::default());
+        machine.check_metadata(&feed);
+        // The feed goes on for as long as it is held here.
+        let _ = feed.wait_for(LogIndex(1)).await;
+        let port = RoutedBrokers::new(feed.clone(), RoutedOptions::default());
+        let gateway = serve(settings, listener, controllers, feed, port, &machine).await?;
+        Operations::started(&machine);
+        Ok(Self { gateway, operations })
+    }
+
+    async fn shutdown(self) {
+        self.operations.stopping();
+        self.gateway.shutdown().await;
+        self.operations.shutdown().await;
+    }
+}
 
 /// Takes the address.
 pub(super) async fn bind(settings: &Settings) -> Result<TcpListener, StartError> {
@@ -43,5 +88,5 @@ pub(super) async fn serve(
         metrics: Arc::new(Metrics::register(&machine.registry)),
     };
     let options = GatewayOptions { server, ..GatewayOptions::default() };
-    Ok(Gateway::serve_on(listener, options, parts).await?)
+    Ok(thalweg_gateway::Gateway::serve_on(listener, options, parts).await?)
 }

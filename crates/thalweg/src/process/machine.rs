@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use thalweg_broker::Broker;
-use thalweg_controller::Leadership;
+use thalweg_controller::{Standing, StandingWatch};
 use thalweg_env::fs::{Fs, RealFs};
 use thalweg_env::{Clock, OsRandom, Random, SystemClock};
 use thalweg_metadata_feed::Feed;
 use thalweg_telemetry::{Readiness, Registry};
 use thalweg_types::LogIndex;
-use tokio::sync::watch;
 
 /// The real one: disks, clock, dice.
 pub(super) struct Machine {
@@ -44,15 +43,16 @@ impl Machine {
     }
 
     /// Whether there is an active controller, and this one has a part in the quorum.
-    pub(super) fn check_quorum(&self, leadership: watch::Receiver<Leadership>) {
-        self.readiness.check("quorum", move || match *leadership.borrow() {
-            Leadership::Leading { .. } | Leadership::Following { .. } => Ok(()),
-            Leadership::Undecided => Err(
-                "no active controller is known: a majority of controller.voters must be up and \
-                     reach each other"
-                    .to_owned(),
-            ),
-            Leadership::Stopped => {
+    pub(super) fn check_quorum(&self, standing: StandingWatch) {
+        let needed = "a majority of controller.voters must be up and reach each other";
+        self.readiness.check("quorum", move || match standing.now() {
+            Standing::Active | Standing::Following(_) => Ok(()),
+            Standing::Undecided => Err(format!("no active controller is known: {needed}")),
+            Standing::Unconfirmed => Err(format!("this controller cannot decide: {needed}")),
+            Standing::Leaderless(last) => Err(format!(
+                "no active controller: {last} is not heard of, and nobody was elected; {needed}"
+            )),
+            Standing::Stopped => {
                 Err("this controller's part in it has ended; see its log, and restart it"
                     .to_owned())
             }
