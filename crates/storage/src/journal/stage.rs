@@ -15,8 +15,11 @@ use std::sync::Arc;
 
 use thalweg_env::fs::{BLOCK_BYTES, BlockBuffer, File};
 
-/// Size of a buffer: a disk's full rate with one write at a time.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Size of a buffer: a huge page, and a disk's full rate with one write at a time.
+const BUFFER_BYTES: usize = 2 << 20;
+
+/// Size while little is flushed at a time: a server with hardly any producers needs no huge pages.
+const SMALL_BUFFER_BYTES: usize = 64 << 10;
 
 /// Buffers kept for use again: more than a flush takes at usual rates.
 const SPARE_BUFFERS_MAX: usize = 4;
@@ -46,20 +49,20 @@ pub(super) struct Piece {
 impl Stage {
     /// Nothing staged; frames will follow at `position` of `file`, where a block begins.
     pub(super) fn new(file: Arc<dyn File>, position: u64) -> Self {
-        let open = Piece::new(file, position, BlockBuffer::new(BUFFER_BYTES));
+        let open = Piece::new(file, position, BlockBuffer::new(SMALL_BUFFER_BYTES));
         Self { full: Vec::new(), open, spare: Vec::new(), taken_bytes: 0 }
     }
 
     /// Goes on in another file. What is staged for the one before stays and goes first.
     pub(super) fn continue_in(&mut self, file: Arc<dyn File>, position: u64) {
-        self.open_next(file, position);
+        self.open_next(file, position, BUFFER_BYTES);
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.open.bytes == self.open.buffer.len() {
                 let position = self.open.position + self.open.bytes as u64;
-                self.open_next(Arc::clone(&self.open.file), position);
+                self.open_next(Arc::clone(&self.open.file), position, BUFFER_BYTES);
             }
             let room = &mut self.open.buffer[self.open.bytes..];
             let count = bytes.len().min(room.len());
@@ -69,8 +72,12 @@ impl Stage {
         }
     }
 
-    fn open_next(&mut self, file: Arc<dyn File>, position: u64) {
-        let buffer = self.spare.pop().unwrap_or_else(|| BlockBuffer::new(BUFFER_BYTES));
+    fn open_next(&mut self, file: Arc<dyn File>, position: u64, buffer_bytes: usize) {
+        let spare = self.spare.iter().position(|spare| spare.len() == buffer_bytes);
+        let buffer = match spare {
+            Some(at) => self.spare.swap_remove(at),
+            None => BlockBuffer::new(buffer_bytes),
+        };
         let ended = std::mem::replace(&mut self.open, Piece::new(file, position, buffer));
         if ended.has_news() {
             self.full.push(ended);
@@ -97,7 +104,10 @@ impl Stage {
             let whole = self.open.bytes / BLOCK_BYTES * BLOCK_BYTES;
             let position = self.open.position + whole as u64;
             let carried = self.open.bytes - whole;
-            self.open_next(Arc::clone(&self.open.file), position);
+            // The next group will be about as large.
+            let is_small = self.open.bytes <= SMALL_BUFFER_BYTES / 2;
+            let buffer_bytes = if is_small { SMALL_BUFFER_BYTES } else { BUFFER_BYTES };
+            self.open_next(Arc::clone(&self.open.file), position, buffer_bytes);
             if let Some(ended) = self.full.last() {
                 self.open.buffer[..carried].copy_from_slice(&ended.buffer[whole..][..carried]);
                 self.open.bytes = carried;
@@ -118,9 +128,11 @@ impl Stage {
     }
 
     fn keep_spare(&mut self, buffer: BlockBuffer) {
-        if self.spare.len() < SPARE_BUFFERS_MAX {
-            self.spare.push(buffer);
+        if self.spare.len() == SPARE_BUFFERS_MAX {
+            // Sizes that are not asked for any more do not stay for ever.
+            self.spare.remove(0);
         }
+        self.spare.push(buffer);
     }
 }
 

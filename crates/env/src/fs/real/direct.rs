@@ -29,8 +29,8 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 /// Below this, three system calls and a copy gain nothing.
 const DIRECT_BYTES_MIN: u64 = 64 * 1024;
 
-/// Bytes per direct write: large enough for a disk's full rate with one write at a time.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes per direct write: a huge page, and large enough for a disk's full rate with one write at a time.
+const BUFFER_BYTES: usize = 2 << 20;
 
 thread_local! {
     /// Made when first needed; one per thread that writes, which are one or two.
