@@ -126,8 +126,17 @@ impl Frames {
             MaybeUninitSlice::new(body.get_mut(..body_room).unwrap_or_default()),
             MaybeUninitSlice::new(ahead_room),
         ];
-        let (read, _) = socket
-            .try_io(Interest::READABLE, || SockRef::from(socket).recv_vectored(&mut buffers))?;
+        let room = buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        let mut read = 0;
+        let tried = socket.try_io(Interest::READABLE, || {
+            (read, _) = SockRef::from(socket).recv_vectored(&mut buffers)?;
+            // That was all there is: the next read would only be told so. More makes the socket readable anew.
+            if 0 < read && read < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match tried {
+            Err(error) if read == 0 => return Err(error),
+            _ => {}
+        }
         let into_body = read.min(body_room);
         self.advance(into_body, read - into_body);
         Ok(read)
