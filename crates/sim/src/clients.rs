@@ -206,9 +206,17 @@ impl Clients {
         let Some(index) = found else { return };
         let flight = &mut producer.in_flight[index];
         flight.call = None;
+        // A leader from before an unclean election may still succeed in what that one gave up.
+        let is_given_up = |epoch| {
+            producer.partition.is_some_and(|partition| env.oracle.is_given_up(partition, epoch))
+        };
+        let result = match result {
+            Some(CallResult::Produced(_, epoch)) if is_given_up(epoch) => None,
+            result => result,
+        };
         if producer.acks == Acks::Leader {
             match result {
-                Some(CallResult::Produced(base)) => {
+                Some(CallResult::Produced(base, _)) => {
                     env.checker.acknowledged_by_leader(flight.records(), base);
                 }
                 Some(CallResult::Error { outcome, .. }) => {
@@ -221,7 +229,7 @@ impl Clients {
             return;
         }
         match result {
-            Some(CallResult::Produced(base)) => {
+            Some(CallResult::Produced(base, _)) => {
                 env.checker.acknowledged(flight.records(), base, flight.floor);
                 producer.in_flight.remove(index);
                 return;

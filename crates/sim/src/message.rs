@@ -105,7 +105,8 @@ pub(crate) enum Call {
 
 #[derive(Debug, Clone)]
 pub(crate) enum CallResult {
-    Produced(Offset),
+    /// In this epoch.
+    Produced(Offset, LeaderEpoch),
     Fetched {
         batches: Vec<Batch>,
         log_start: Offset,

@@ -94,11 +94,15 @@ impl Oracle {
     pub(crate) fn committed(
         &mut self,
         id: TopicIdPartition,
-        who: Host,
+        (who, epoch): (Host, LeaderEpoch),
         log: &Log,
         (from, to): (Offset, Offset),
     ) {
         let truth = self.truths.entry(id).or_default();
+        if truth.unclean > Some(epoch) {
+            // What a leader of before still commits, the unclean election gave up.
+            return;
+        }
         let mut conflict = None;
         for (offset, value) in log.disk.batches_from(from).flat_map(Batch::written) {
             if offset >= to || offset < from {
@@ -151,6 +155,11 @@ impl Oracle {
                 format!("{id}: broker {who} cuts off {value:?} at {offset}, which is committed")
             });
         }
+    }
+
+    /// Whether an unclean election gave up what a leader of this epoch has.
+    pub(crate) fn is_given_up(&self, id: TopicIdPartition, epoch: LeaderEpoch) -> bool {
+        self.truths.get(&id).is_some_and(|truth| truth.unclean > Some(epoch))
     }
 
     /// The end of what is known to be committed.

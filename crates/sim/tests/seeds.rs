@@ -15,7 +15,7 @@ const EARLY_REGRESSIONS: &[u64] = &[
 ];
 
 /// Seeds that failed once, in today's mix.
-const REGRESSIONS: &[u64] = &[681];
+const REGRESSIONS: &[u64] = &[681, 400_864, 405_775];
 
 /// What a run should reach.
 const SEEDS_MIN: u64 = 2_000;

@@ -75,7 +75,8 @@ impl Broker {
             Action::Commit(to) => {
                 env.mark(&[2, to.0.cast_unsigned()]);
                 let from = part.log.high_watermark();
-                env.oracle.committed(id, host, &part.log, (from, to));
+                let epoch = part.replica.epoch();
+                env.oracle.committed(id, (host, epoch), &part.log, (from, to));
                 part.log.core.advance_high_watermark(to);
                 self.answer_waiting(env, part);
             }
@@ -237,14 +238,14 @@ impl Broker {
             Durability::Fsync => offsets.recovery_point(),
             Durability::Replicated => offsets.log_end(),
         };
-        let host = self.host;
+        let (host, epoch) = (self.host, part.replica.epoch());
         part.waiters.retain(|waiter| {
             let is_due = match waiter.acks {
                 Acks::All => waiter.end <= high_watermark,
                 Acks::Leader | Acks::None => waiter.end <= has_own,
             };
             if is_due {
-                let result = CallResult::Produced(waiter.base);
+                let result = CallResult::Produced(waiter.base, epoch);
                 env.send(host, CLIENTS, Message::Answered { id: waiter.id, result });
             }
             !is_due
