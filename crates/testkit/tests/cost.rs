@@ -116,10 +116,10 @@ fn a_durable_batch_costs_few_system_calls_little_new_memory_and_two_writes_of_it
 
     let batches = BATCHES as u64;
     // Appending makes no call: frames are staged. A flush writes once, its answers leave in one call and wake their thread by another; a
-    // slow disk has all five batches in a flush, a fast one each alone. Segments are written 1 MiB at a time.
-    assert!(cost.writes <= batches * 4, "{figures}");
-    // Nothing is read to be written: old contents of journal files and segments are no business of an append.
-    assert!(cost.reads <= batches / 2, "{figures}");
+    // slow disk has all five batches in a flush, a fast one each alone. Segments are written 2 MiB at a time.
+    assert!(cost.writes * 2 <= batches * 7, "{figures}");
+    // Nothing is read to be written: old contents of journal files and segments are no business of an append. 0.00 was measured.
+    assert!(cost.reads <= batches / 10, "{figures}");
     // Once to the journal and once to the segment makes 2.0. A journal block that is not full is written again with the next flush, which
     // is 0.06 when each batch is flushed alone, as much for a file system that writes its inode at each flush, and a little for frames,
     // indexes and checkpoints: 2.06 was measured with a few batches in a flush. A third writing of the bytes is far beyond the bound.
