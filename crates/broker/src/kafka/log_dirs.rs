@@ -1,6 +1,9 @@
 //! DescribeLogDirs: the log directory, what each partition takes of it, and how much room is left.
+//!
+//! Partitions that were found damaged and are not served take room as well: whoever looks where it went finds them here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use thalweg_kafka::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use thalweg_kafka::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use thalweg_storage::LogDir;
 use thalweg_types::{ErrorCode, TopicName, TopicPartition};
 
 use crate::broker::Broker;
@@ -30,7 +34,8 @@ pub(super) async fn describe_log_dirs(
     let wanted = request.topics.map(by_topic);
     // The file system may take its time to tell its size.
     let result = blocking(move || {
-        describe(log_dir.path(), log_dir.failure().is_some(), hosted.all(), &wanted)
+        let set_aside = if log_dir.failure().is_some() { Vec::new() } else { set_aside(&log_dir) };
+        describe(log_dir.path(), log_dir.failure().is_some(), &hosted.all(), &set_aside, &wanted)
     })
     .await;
     DescribeLogDirsResponse { results: vec![result], ..Default::default() }
@@ -39,7 +44,8 @@ pub(super) async fn describe_log_dirs(
 fn describe(
     path: &Path,
     failed: bool,
-    hosted: Vec<Arc<Partition>>,
+    hosted: &[Arc<Partition>],
+    set_aside: &[(TopicPartition, u64)],
     wanted: &Wanted,
 ) -> DescribeLogDirsResult {
     // The directory this process runs in means nothing to a client.
@@ -53,24 +59,50 @@ fn describe(
     DescribeLogDirsResult {
         error_code: ErrorCode::None.code(),
         log_dir,
-        topics: sizes(hosted, wanted),
+        topics: sizes(hosted, set_aside, wanted),
         total_bytes,
         usable_bytes,
     }
 }
 
-/// The hosted partitions that are wanted, in order, with the bytes of their batches.
-fn sizes(hosted: Vec<Arc<Partition>>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
+/// Partitions that were found damaged, with the bytes of their segments.
+fn set_aside(log_dir: &LogDir) -> Vec<(TopicPartition, u64)> {
+    let folders = log_dir.suspects().iter().map(|suspect| {
+        let folder = log_dir.path().join(suspect.name.to_string());
+        // One that was removed by hand meanwhile takes nothing.
+        (suspect.name.clone(), segment_bytes(&folder).unwrap_or(0))
+    });
+    folders.collect()
+}
+
+fn segment_bytes(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if Path::new(&entry.file_name()).extension().is_some_and(|extension| extension == "log") {
+            bytes = bytes.saturating_add(entry.metadata()?.len());
+        }
+    }
+    Ok(bytes)
+}
+
+/// The partitions that are wanted, in order, with the bytes of their batches.
+fn sizes(
+    hosted: &[Arc<Partition>],
+    set_aside: &[(TopicPartition, u64)],
+    wanted: &Wanted,
+) -> Vec<DescribeLogDirsTopic> {
     let mut topics: BTreeMap<TopicName, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for partition in hosted {
-        let TopicPartition { topic, partition: index } = partition.name();
+    let served = hosted.iter().map(|partition| (partition.name(), partition.log().size_bytes()));
+    let damaged = set_aside.iter().map(|(name, bytes)| (name, *bytes));
+    for (TopicPartition { topic, partition: index }, bytes) in served.chain(damaged) {
         let is_wanted = wanted.as_ref().is_none_or(|wanted| {
             wanted.get(topic.as_str()).is_some_and(|indexes| indexes.contains(&index.0))
         });
         if is_wanted {
             topics.entry(topic.clone()).or_default().push(DescribeLogDirsPartition {
                 partition_index: index.0,
-                partition_size: i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX),
+                partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
                 ..Default::default()
             });
         }
@@ -102,13 +134,13 @@ fn by_topic(topics: Vec<DescribableLogDirTopic>) -> HashMap<String, HashSet<i32>
 mod tests {
     use thalweg_kafka::Writer;
     use thalweg_record::BatchHeader;
-    use thalweg_types::Acks;
+    use thalweg_types::{Acks, PartitionIndex};
 
     use super::*;
     use crate::bench::{Bench, batch};
 
     fn described(bench: &Bench, failed: bool, wanted: &Wanted) -> DescribeLogDirsResult {
-        describe(bench.log_dir.path(), failed, bench.events.hosted.all(), wanted)
+        describe(bench.log_dir.path(), failed, &bench.events.hosted.all(), &[], wanted)
     }
 
     #[test]
@@ -148,6 +180,48 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_is_not_served_for_damage_takes_room_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let name =
+            TopicPartition { topic: TopicName::new("lost").unwrap(), partition: PartitionIndex(3) };
+        let folder = dir.path().join(name.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("00000000000000000000.log"), [0; 700]).unwrap();
+        std::fs::write(folder.join("00000000000000000009.log"), [0; 77]).unwrap();
+        std::fs::write(folder.join("00000000000000000009.index"), [0; 16]).unwrap();
+        let random = Arc::new(thalweg_env::OsRandom);
+        let clock = Arc::new(thalweg_env::SystemClock::new());
+        let observer = Arc::new(thalweg_storage::NoObserver);
+        let options = || {
+            let (path, fs) = (dir.path().to_owned(), Arc::new(thalweg_env::fs::RealFs));
+            thalweg_storage::LogDirOptions {
+                threads: false,
+                journal_file_bytes: 1 << 20,
+                ..thalweg_storage::LogDirOptions::new(
+                    path,
+                    fs,
+                    clock.clone(),
+                    random.clone(),
+                    observer.clone(),
+                )
+            }
+        };
+        // The folder has no sound metadata; a dir with partitions has an identity.
+        std::fs::rename(&folder, dir.path().join("later")).unwrap();
+        drop(LogDir::open(options()).unwrap());
+        std::fs::rename(dir.path().join("later"), &folder).unwrap();
+        let log_dir = LogDir::open(options()).unwrap();
+
+        let found = set_aside(&log_dir);
+
+        assert_eq!(found, [(name, 777)]);
+        let result = describe(log_dir.path(), false, &[], &found, &None);
+        let partition = &result.topics[0].partitions[0];
+        assert_eq!((&*result.topics[0].name, partition.partition_index), ("lost", 3));
+        assert_eq!(partition.partition_size, 777);
+    }
+
+    #[test]
     fn every_version_can_carry_the_answer() {
         let bench = Bench::stepped();
         bench.leading();
@@ -161,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_path_is_absolute_however_the_server_was_started() {
-        let result = describe(Path::new("data/logs"), false, Vec::new(), &None);
+        let result = describe(Path::new("data/logs"), false, &[], &[], &None);
         assert!(Path::new(&*result.log_dir).is_absolute() && result.log_dir.ends_with("data/logs"));
     }
 
