@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn truncations_round_trip_and_are_not_taken_for_checkpoints() {
+        for is_settled in [false, true] {
+            let bytes = encode_cut(&log(0), is_settled);
+            assert_eq!(decode_cut(&bytes), Some((log(0), is_settled)));
+            assert_eq!(decode(&bytes), None);
+        }
+        assert_eq!(decode_cut(&encode(&[log(0)])), None);
+        assert_eq!(decode_cut(&encode_as(CUT_KIND, &[log(0), log(1)])), None);
+        assert_eq!(decode_cut(&encode_as(CUT_KIND, &[])), None);
+    }
+
+    #[test]
     fn every_flipped_or_missing_byte_makes_it_no_checkpoint() {
         let bytes = encode(&[log(0)]);
         let content = bytes.len() - bytes.len() % 8;

@@ -47,12 +47,16 @@ pub fn names(input: &[u8]) {
     }
 }
 
-/// The checkpoint of a log dir: as it is, or, when the first byte says so, as the payload of a sound frame.
+/// The checkpoint of a log dir, or a log's `truncation`: as it is, or, when the first byte says so, as the payload of a sound frame.
 pub fn checkpoint(input: &[u8]) {
     let Some((mode, rest)) = input.split_first() else { return };
-    let framed = if mode & 1 == 1 { in_frame(1, rest) } else { rest.to_vec() };
+    let framed = if mode & 1 == 1 { in_frame(1 + (mode >> 1) % 3, rest) } else { rest.to_vec() };
     if let Some(logs) = checkpoint::decode(&framed) {
         assert_eq!(checkpoint::decode(&checkpoint::encode(&logs)), Some(logs));
+    }
+    if let Some((log, is_settled)) = checkpoint::decode_cut(&framed) {
+        let again = checkpoint::encode_cut(&log, is_settled);
+        assert_eq!(checkpoint::decode_cut(&again), Some((log, is_settled)));
     }
 }
 
