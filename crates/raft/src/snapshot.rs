@@ -409,3 +409,6 @@ fn io_error<'a>(
 ) -> impl FnOnce(io::Error) -> SnapshotError + use<'a> {
     move |source| SnapshotError::Io { action, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

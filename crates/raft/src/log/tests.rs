@@ -303,6 +303,77 @@ fn opened(fs: &Arc<SimFs>) -> OpenedLog {
     LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap()
 }
 
+/// Writes, votes, new files and purges, each flushed before the next; hands on what was acknowledged.
+fn steps(fs: &Arc<SimFs>, mut acknowledged: impl FnMut(Summary)) -> Result<(), ()> {
+    let Recovered { mut files, .. } = open(fs).map_err(|_| ())?;
+    let mut summary = Summary::default();
+    for index in 0..12 {
+        let records = [Record::Vote(vote(index + 1)), entry_record(index + 1, index)];
+        files.write(records.iter()).map_err(|_| ())?;
+        records.iter().for_each(|record| summary.follow(record));
+        if index == 8 {
+            let purged = Record::Purged(id(4, 3));
+            files.write([&purged].into_iter()).map_err(|_| ())?;
+            summary.follow(&purged);
+        }
+        acknowledged(summary);
+        if files.active_bytes() > FILE_BYTES_MAX {
+            files.roll(&summary).map_err(|_| ())?;
+        }
+        if index > 8 {
+            files.delete_purged(id(4, 3)).map_err(|_| ())?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_fails_any_step_loses_nothing_that_was_acknowledged() {
+    let operations = {
+        let fs = disk(1);
+        steps(&fs, drop).unwrap();
+        assert!(file_names(&fs).len() >= 2);
+        fs.operations()
+    };
+    assert!(operations > 40, "{operations}");
+    let mut failed_count = 0;
+    for fault in [Fault::Io, Fault::PowerCut] {
+        for failing in 0..operations {
+            for is_power_lost in [false, true] {
+                let fs = disk(failing);
+                fs.inject(failing, fault);
+                let mut promised = Summary::default();
+                let done = steps(&fs, |summary| promised = summary);
+                failed_count += usize::from(done.is_err());
+                if is_power_lost || !fs.is_powered() {
+                    fs.restart_after_power_cut();
+                } else {
+                    fs.restart_after_kill();
+                }
+                create_dir_all(&*fs, Path::new(DIR)).unwrap();
+                let what =
+                    format!("{fault:?} at {failing} ({done:?}), power lost: {is_power_lost}");
+                let Recovered { contents, .. } =
+                    open(&fs).unwrap_or_else(|e| panic!("{what}: {e}"));
+                let found = Summary::of(&contents);
+                let reaches = |found: Option<u64>, promised: Option<u64>| found >= promised;
+                assert!(reaches(last_index(&found), last_index(&promised)), "{what}: {found:?}");
+                assert!(found.vote >= promised.vote, "{what}: {found:?}");
+                assert!(found.purged >= promised.purged, "{what}: {found:?}");
+                for entry in contents.read(..) {
+                    let index = entry.log_id.index;
+                    assert_eq!(entry, self::entry(index + 1, index), "{what}");
+                }
+            }
+        }
+    }
+    assert!(failed_count > 100, "{failed_count}");
+}
+
+fn last_index(summary: &Summary) -> Option<u64> {
+    summary.last.map(|last| last.index)
+}
+
 #[tokio::test]
 async fn a_saved_vote_survives_a_power_cut_at_once() {
     let fs = disk(1);
