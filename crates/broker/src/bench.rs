@@ -1,6 +1,7 @@
 //! What the broker's own tests are built on: a partition over a real log directory in a temporary place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tempfile::TempDir;
@@ -8,20 +9,27 @@ use thalweg_env::fs::RealFs;
 use thalweg_env::{SeededRandom, SystemClock};
 use thalweg_log_core::LogConfig;
 use thalweg_metadata_core::{
-    Image, LeaderRecovery, NodeRole, Partition as State, Position, Record, Registration,
+    Image, LeaderRecovery, NodeRole, Partition as State, Position, Record, Registration as Node,
 };
 use thalweg_record::BatchBuilder;
+use thalweg_replication_core::{Identity, Metadata, Partition as Registration, Timing};
 use thalweg_storage::{LogDir, LogDirOptions};
 use thalweg_types::{
-    BrokerEpoch, CompressionType, DirId, Durability, IncarnationId, LeaderEpoch, NodeId,
-    PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
-    TopicIdPartition, TopicName, TopicPartition, Uuid,
+    BrokerEpoch, CompressionType, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, Moment,
+    NodeId, PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicId, TopicIdPartition, TopicName, TopicPartition, Uuid,
 };
 
 use crate::log_events::LogEvents;
-use crate::partition::{AppendRules, Leadership, Partition};
+use crate::partition::{AppendRules, Partition};
+use crate::replication::{Hub, Lease};
+
+/// What topics of tests ask of every batch.
+const RULES: AppendRules =
+    AppendRules { batch_bytes_max: 1 << 20, keys_required: false, compression: None };
 
 pub(crate) struct Bench {
+    pub(crate) hub: Arc<Hub>,
     pub(crate) log_dir: Arc<LogDir>,
     pub(crate) events: Arc<LogEvents>,
     place: TempDir,
@@ -40,8 +48,8 @@ impl Bench {
 
     /// The same directory as after a restart. The old one must have been shut down.
     pub(crate) fn reopen(self) -> Self {
-        let Self { log_dir, events, place } = self;
-        drop((log_dir, events));
+        let Self { hub, log_dir, events, place } = self;
+        drop((hub, log_dir, events));
         Self::open_at(place, false)
     }
 
@@ -64,7 +72,7 @@ impl Bench {
             )
         };
         let log_dir = Arc::new(LogDir::open(options).unwrap());
-        Self { log_dir, events, place }
+        Self { hub: hub(), log_dir, events, place }
     }
 
     /// The one partition, without a role, known to the flush events; created if it is not there.
@@ -79,9 +87,7 @@ impl Bench {
             Some(log) => log,
             None => self.log_dir.create(name.clone(), topic_id, LogConfig::default()).unwrap(),
         };
-        let rules =
-            AppendRules { batch_bytes_max: 1 << 20, keys_required: false, compression: None };
-        let partition = Arc::new(Partition::new(name, id, log, rules));
+        let partition = Partition::new(name, id, log, RULES, Arc::clone(&self.hub));
         self.events.hosted.insert(Arc::clone(&partition));
         partition
     }
@@ -89,20 +95,57 @@ impl Bench {
     /// A new partition that this broker leads alone, in epoch 1.
     pub(crate) fn leading(&self) -> Arc<Partition> {
         let partition = self.partition();
-        partition.lead(leadership(1)).unwrap();
+        lead(&partition, 1);
         partition
     }
 
     /// As after a restart: the same log, led in the next epoch.
     pub(crate) fn leading_again(&self) -> Arc<Partition> {
         let partition = self.partition();
-        partition.lead(leadership(2)).unwrap();
+        lead(&partition, 2);
         partition
     }
 }
 
-pub(crate) fn leadership(epoch: i32) -> Leadership {
-    Leadership { epoch: LeaderEpoch(epoch), in_sync_replica_count: 1, min_in_sync_replicas: 1 }
+/// Of node 1, which never loses its controller.
+fn hub() -> Arc<Hub> {
+    let dir_id = DirId(Uuid::from_bytes([1; 16]));
+    let me = Identity { node: NodeId(1), broker_epoch: BrokerEpoch(0), dir_id };
+    let lease = Lease::new(Duration::MAX);
+    lease.confirm(Moment(u64::MAX / 2));
+    Arc::new(Hub::new(me, Timing::DEFAULT, lease, Arc::new(SystemClock::new())))
+}
+
+/// The registration under which node `leader` leads alone.
+pub(crate) fn led_by(leader: i32, epoch: i32) -> Registration {
+    Registration {
+        leader: Some(NodeId(leader)),
+        leader_epoch: LeaderEpoch(epoch),
+        partition_epoch: PartitionEpoch(epoch),
+        replicas: vec![NodeId(1), NodeId(leader)],
+        isr: vec![NodeId(leader)],
+        min_isr: 1,
+        durability: Durability::Fsync,
+        unproven: Vec::new(),
+        recovering: false,
+        unclean_epoch: None,
+    }
+}
+
+pub(crate) fn take_over(partition: &Partition, registration: &Registration) {
+    let metadata = Metadata { applied: LogIndex(1), partition: registration, peers: &[] };
+    partition.handle_metadata(&metadata, partition.log().config(), RULES).unwrap();
+}
+
+/// Node 1 leads alone from now on.
+pub(crate) fn lead(partition: &Partition, epoch: i32) {
+    let registration = Registration { replicas: vec![NodeId(1)], ..led_by(1, epoch) };
+    take_over(partition, &registration);
+}
+
+/// Another node leads from now on.
+pub(crate) fn follow(partition: &Partition, leader: i32, epoch: i32) {
+    take_over(partition, &led_by(leader, epoch));
 }
 
 /// A batch of so many small records.
@@ -130,7 +173,7 @@ fn filled(mut builder: BatchBuilder, records: usize) -> BytesMut {
 
 /// Topics with so many partitions each, led by node 1, which lives; node 2 is another replica and does not.
 pub(crate) fn image(topics: &[(&str, i32)]) -> Image {
-    let registered = Registration {
+    let registered = Node {
         node_id: NodeId(1),
         role: NodeRole::Broker,
         dir_id: DirId(Uuid::from_bytes([1; 16])),

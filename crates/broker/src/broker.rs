@@ -17,8 +17,8 @@ use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
 use thalweg_storage::{Appended, LogDir};
 use thalweg_types::{
-    Acks, BrokerEpoch, LeaderEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId,
-    TopicIdPartition, TopicName,
+    Acks, BrokerEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId, TopicIdPartition,
+    TopicName,
 };
 
 use crate::admission::Admission;
@@ -30,9 +30,10 @@ use crate::hosting::Hosted;
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
-use crate::partition::{AckError, Partition, Pending};
+use crate::partition::{Partition, Pending};
 use crate::producer_ids::ProducerIds;
-use crate::tasks::Tasks;
+use crate::replication::ReplicationService;
+use crate::tasks::{Session, Tasks};
 
 /// A registered broker. Cheap to share behind an [`Arc`]; all methods take `&self`.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ pub struct Broker {
     pub(crate) feed: Feed,
     pub(crate) hosted: Arc<Hosted>,
     pub(crate) events: Arc<LogEvents>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) replication: ReplicationService,
+    pub(crate) session: Session,
     pub(crate) controller: ControllerClient,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,
@@ -87,6 +90,11 @@ impl Broker {
 
     pub(crate) fn controller(&self) -> &ControllerClient {
         &self.controller
+    }
+
+    /// What other brokers call to follow the partitions led here: to be served on the internal listener.
+    pub fn replication_service(&self) -> ReplicationService {
+        self.replication.clone()
     }
 
     /// Whether everything committed is on disk and new records can be.
@@ -221,23 +229,5 @@ impl Broker {
     /// How far this broker's partitions go by the metadata.
     pub(crate) fn served_index(&self) -> LogIndex {
         *self.tasks.reconciled().borrow()
-    }
-
-    /// Stops taking requests, tells everyone who waits that the outcome is unknown, and closes the logs cleanly. The listeners must
-    /// have been shut down before.
-    pub async fn shutdown(&self) {
-        self.tasks.stop().await;
-        for partition in self.hosted.all() {
-            partition.follow(NodeId::NONE, LeaderEpoch(i32::MAX));
-            partition.fail_waiters(AckError::ShuttingDown);
-        }
-        let log_dir = Arc::clone(&self.log_dir);
-        // Writing out the tails may take a while; it must not hold up the other services' shutdown.
-        let closed = tokio::task::spawn_blocking(move || log_dir.shutdown()).await;
-        match closed {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "logs could not be closed cleanly"),
-            Err(error) => tracing::error!(%error, "closing the logs failed"),
-        }
     }
 }

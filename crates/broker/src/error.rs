@@ -1,6 +1,7 @@
 //! What can go wrong with a request at a broker: one type per condition, one enum per operation, and the error code of each.
 
 use thalweg_record::BatchError;
+use thalweg_replication_core::AppendRefusal;
 use thalweg_types::{ErrorCode, LeaderEpoch, NodeId, Offset, Outcome};
 
 use crate::partition::AckError;
@@ -14,7 +15,16 @@ pub enum NotLeading {
     FencedEpoch { given: LeaderEpoch, current: LeaderEpoch },
     #[error("leader epoch {given} is newer than {current}, the newest known here")]
     UnknownEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("this broker has lost its controller and may have been replaced as the leader")]
+    SelfFenced,
+    #[error("this broker is shutting down")]
+    ShuttingDown,
 }
+
+/// A new leader does not know yet how far its predecessors had committed (R3): what it would say of the end may be behind what they said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the new leader does not know yet up to where the partition is committed")]
+pub struct NotCurrent;
 
 /// The partition a request names is not to be found here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +85,8 @@ pub enum FetchError {
     #[error("offset {offset} is outside the log, which holds {start} to {end}")]
     OutOfRange { offset: Offset, start: Offset, end: Offset },
     #[error(transparent)]
+    NotCurrent(#[from] NotCurrent),
+    #[error(transparent)]
     Log(#[from] thalweg_storage::ReadError),
 }
 
@@ -85,6 +97,8 @@ pub enum DeleteRecordsError {
     Unknown(#[from] Unknown),
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
+    #[error(transparent)]
+    NotCurrent(#[from] NotCurrent),
     #[error("the records of {0} are the system's")]
     InternalTopic(String),
     #[error("the topic is compacted, not deleted from: its cleanup.policy does not contain delete")]
@@ -96,9 +110,27 @@ pub enum DeleteRecordsError {
 impl NotLeading {
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::NotLeader { .. } | Self::SelfFenced | Self::ShuttingDown => {
+                ErrorCode::NotLeaderOrFollower
+            }
             Self::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        }
+    }
+}
+
+impl From<AppendRefusal> for AppendError {
+    fn from(refusal: AppendRefusal) -> Self {
+        match refusal {
+            AppendRefusal::NotLeader { leader, epoch } => {
+                NotLeading::NotLeader { leader: leader.unwrap_or(NodeId::NONE), epoch }.into()
+            }
+            AppendRefusal::SelfFenced => NotLeading::SelfFenced.into(),
+            AppendRefusal::ShuttingDown => NotLeading::ShuttingDown.into(),
+            AppendRefusal::NotEnoughReplicas { in_sync, required } => {
+                let required = usize::try_from(required).unwrap_or(usize::MAX);
+                Self::NotEnoughReplicas { in_sync, required }
+            }
         }
     }
 }
@@ -172,6 +204,7 @@ impl FetchError {
             Self::Unknown(error) => error.code(),
             Self::NotLeading(error) => error.code(),
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::NotCurrent(_) => ErrorCode::OffsetNotAvailable,
             Self::Log(error) => error.code(),
         }
     }
@@ -182,6 +215,7 @@ impl DeleteRecordsError {
         match self {
             Self::Unknown(error) => error.code(),
             Self::NotLeading(error) => error.code(),
+            Self::NotCurrent(_) => ErrorCode::OffsetNotAvailable,
             Self::InternalTopic(_) => ErrorCode::InvalidTopicException,
             Self::CompactedOnly => ErrorCode::PolicyViolation,
             Self::Log(error) => error.code(),

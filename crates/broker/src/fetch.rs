@@ -18,7 +18,7 @@ use thalweg_types::{IsolationLevel, LeaderEpoch, Offset, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{FetchError, Unknown};
+use crate::error::{FetchError, NotCurrent, Unknown};
 use crate::partition::{Partition, View};
 pub use memory::FetchMemory;
 use memory::Lease;
@@ -134,7 +134,7 @@ pub async fn fetch(
 ///
 /// # Errors
 ///
-/// As a fetch of the partition; never out of range.
+/// As a fetch of the partition, never out of range; and [`NotCurrent`] while a new leader does not know the end.
 pub async fn list_offset(
     partition: &Arc<Partition>,
     query: OffsetQuery,
@@ -142,6 +142,9 @@ pub async fn list_offset(
     reader_epoch: LeaderEpoch,
 ) -> Result<Option<ListedOffset>, FetchError> {
     let view = partition.view(reader_epoch)?;
+    if !view.is_current && query != OffsetQuery::Earliest {
+        return Err(NotCurrent.into());
+    }
     let end = readable_end(&view, isolation);
     let at = |offset: Offset| ListedOffset {
         offset,

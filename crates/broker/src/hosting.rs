@@ -2,7 +2,8 @@
 //!
 //! Reconciling compares what the image says with what is on disk and makes the second follow the first: missing logs are created,
 //! roles and configs taken over. It runs on a thread of its own, since creating logs touches the disk. Data is never deleted because
-//! it is absent from the image (C5): only a committed deletion of that very topic id does that.
+//! it is absent from the image (C5): only a committed deletion of that very topic id does that, or a committed reassignment after which the
+//! replica belongs elsewhere (R15).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use thalweg_log_core::{CleanupPolicy, LogConfig};
 use thalweg_metadata_core::{ConfigResource, Image, Record, StaticConfigs, Topic, TopicConfig};
+use thalweg_replication_core::Metadata;
 use thalweg_storage::{AppendError, LogDir, StorageError};
 use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition, TopicPartition};
 
-use crate::partition::{AckError, AppendRules, Compression, Leadership, Partition};
+use crate::partition::{AckError, AppendRules, Compression, Partition};
+use crate::replication::{Hub, of_image, peers};
 
 /// Every partition this broker has a replica of.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ pub(crate) struct Hosted {
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     node_id: NodeId,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) log_dir: Arc<LogDir>,
     pub(crate) hosted: Arc<Hosted>,
     settings: StaticConfigs,
@@ -67,6 +71,10 @@ impl Hosted {
         self.partitions.write().insert(partition.id(), partition);
     }
 
+    fn remove(&self, id: TopicIdPartition) -> Option<Arc<Partition>> {
+        self.partitions.write().remove(&id)
+    }
+
     fn remove_topic(&self, topic_id: TopicId) -> Vec<Arc<Partition>> {
         let mut partitions = self.partitions.write();
         let gone: Vec<_> =
@@ -77,12 +85,13 @@ impl Hosted {
 
 impl Reconciler {
     pub(crate) fn new(
-        node_id: NodeId,
+        hub: Arc<Hub>,
         log_dir: Arc<LogDir>,
         hosted: Arc<Hosted>,
         settings: StaticConfigs,
     ) -> Self {
-        Self { node_id, log_dir, hosted, settings, failed: Mutex::default() }
+        let (node_id, failed) = (hub.me().node, Mutex::default());
+        Self { node_id, hub, log_dir, hosted, settings, failed }
     }
 
     /// Makes the hosted partitions follow the whole of `image`. What fails is logged and tried again with the next change; the rest
@@ -117,8 +126,29 @@ impl Reconciler {
         }
         let Some(mut topics) = self.topics_named_by(records) else { return self.follow(image) };
         topics.append(&mut *self.failed.lock());
+        self.add_topics_shared_with(records, &mut topics, image);
         for topic in topics.iter().filter_map(|id| image.topic_by_id(*id)) {
             self.follow_topic(image, topic);
+        }
+    }
+
+    /// What becomes of another node concerns the partitions that have a replica on it: their leaders go by who lives.
+    fn add_topics_shared_with(
+        &self,
+        records: &[Record],
+        topics: &mut BTreeSet<TopicId>,
+        image: &Image,
+    ) {
+        let nodes: BTreeSet<NodeId> = records.iter().filter_map(node_named_by).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        for partition in self.hosted.all() {
+            let id = partition.id();
+            let replicas = image.partition_by_id(id).map(|state| &state.replicas[..]);
+            if replicas.unwrap_or_default().iter().any(|replica| nodes.contains(replica)) {
+                topics.insert(id.topic_id);
+            }
         }
     }
 
@@ -160,8 +190,11 @@ impl Reconciler {
     }
 
     fn follow_topic(&self, image: &Image, topic: &Topic) {
-        let mine =
-            topic.partitions.iter().filter(|(_, state)| state.replicas.contains(&self.node_id));
+        let (mine, others): (Vec<_>, Vec<_>) =
+            topic.partitions.iter().partition(|(_, state)| state.replicas.contains(&self.node_id));
+        for (index, _) in others {
+            self.give_up(TopicIdPartition { topic_id: topic.id, partition: *index });
+        }
         let mut config = None;
         for (index, state) in mine {
             let config = config.get_or_insert_with(|| self.topic_config(image, topic));
@@ -175,11 +208,22 @@ impl Reconciler {
     /// Carries out a committed deletion.
     pub(crate) fn delete_topic(&self, topic_id: TopicId) {
         for partition in self.hosted.remove_topic(topic_id) {
-            partition.follow(NodeId::NONE, thalweg_types::LeaderEpoch(i32::MAX));
-            partition.fail_waiters(AckError::LeadershipLost);
-            if let Err(error) = self.log_dir.delete(&partition.id()) {
-                tracing::error!(partition = %partition.name(), %error, "cannot delete log");
-            }
+            self.delete(&partition);
+        }
+    }
+
+    /// Carries out the end of a reassignment: a committed registration, newer than what was served here, has no replica here any more.
+    fn give_up(&self, id: TopicIdPartition) {
+        if let Some(partition) = self.hosted.remove(id) {
+            tracing::info!(partition = %partition.name(), "the replica was moved to another node");
+            self.delete(&partition);
+        }
+    }
+
+    fn delete(&self, partition: &Partition) {
+        partition.retire(AckError::LeadershipLost);
+        if let Err(error) = self.log_dir.delete(&partition.id()) {
+            tracing::error!(partition = %partition.name(), %error, "cannot delete log");
         }
     }
 
@@ -220,43 +264,38 @@ impl Reconciler {
         let log_config = log_config(config, state);
         let rules = append_rules(config);
         let partition = match self.hosted.get(id) {
-            Some(partition) => {
-                partition.configure(log_config, rules);
-                partition
-            }
+            Some(partition) => partition,
             None => {
                 let name = TopicPartition { topic: topic.name.clone(), partition: index };
                 let log = match self.log_dir.log(&id) {
-                    Some(log) => {
-                        log.configure(log_config);
-                        log
-                    }
-                    None => self.log_dir.create(name.clone(), topic.id, log_config)?,
+                    Some(log) => log,
+                    None => self.log_dir.create(name.clone(), topic.id, log_config.clone())?,
                 };
-                let partition = Arc::new(Partition::new(name, id, log, rules));
+                let partition = Partition::new(name, id, log, rules, Arc::clone(&self.hub));
                 self.hosted.insert(Arc::clone(&partition));
                 partition
             }
         };
-        match state.leader {
-            // A fenced leader's registration is not in force yet, or not any more.
-            Some(leader) if leader == self.node_id && image.is_live(leader) => {
-                partition.lead(Leadership {
-                    epoch: state.leader_epoch,
-                    in_sync_replica_count: state.isr.len(),
-                    min_in_sync_replicas: state.min_isr as usize,
-                })?;
-                Ok(())
-            }
-            leader => {
-                partition.follow(leader.unwrap_or(NodeId::NONE), state.leader_epoch);
-                Ok(())
-            }
-        }
+        let (registration, peers) = (of_image(state), peers(image, state));
+        let applied = image.position().index;
+        let metadata = Metadata { applied, partition: &registration, peers: &peers };
+        Ok(partition.handle_metadata(&metadata, log_config, rules)?)
     }
 
     fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {
         TopicConfig::resolve(image, topic.id, Some(self.node_id), &self.settings)
+    }
+}
+
+/// The node whose state a fact changes.
+fn node_named_by(record: &Record) -> Option<NodeId> {
+    match record {
+        Record::NodeRegistered(registration) => Some(registration.node_id),
+        Record::NodeUnfenced { node_id }
+        | Record::NodeFenced { node_id }
+        | Record::NodeShuttingDown { node_id }
+        | Record::NodeUnregistered { node_id } => Some(*node_id),
+        _ => None,
     }
 }
 
@@ -309,7 +348,7 @@ mod tests {
 
     fn reconciler(bench: &Bench) -> Reconciler {
         let (log_dir, hosted) = (Arc::clone(&bench.log_dir), Arc::clone(&bench.events.hosted));
-        Reconciler::new(NodeId(1), log_dir, hosted, StaticConfigs::default())
+        Reconciler::new(Arc::clone(&bench.hub), log_dir, hosted, StaticConfigs::default())
     }
 
     #[test]

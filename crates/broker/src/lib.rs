@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`broker`] | what the protocols call |
 //! | `start` | how a broker registers and comes up |
+//! | `shutdown` | how it hands over and goes |
 //! | `partition` | the critical section: append, positions, who waits |
 //! | [`fetch`] | long poll and offset look-up |
 //! | `hosting` | following the metadata image |
+//! | `replication` | what partitions share with their other replicas |
 //! | `kafka` | the Kafka calls, translated |
 //! | `internal` | the calls of gateways, translated |
 //!
@@ -31,6 +33,8 @@ mod options;
 mod partition;
 mod producer_ids;
 mod refusal;
+mod replication;
+mod shutdown;
 mod start;
 mod tasks;
 
@@ -43,4 +47,5 @@ pub use log_events::LogEvents;
 pub use metrics::Metrics;
 pub use options::BrokerOptions;
 pub use partition::{AckError, Partition, Pending};
+pub use replication::ReplicationService;
 pub use start::{Parts, StartError};

@@ -59,6 +59,7 @@ impl LogObserver for LogEvents {
         self.failed.store(true, Ordering::Release);
         for partition in self.hosted.all() {
             partition.fail_waiters(AckError::LogDirFailed);
+            partition.handle_log_dir_failed();
         }
         self.room_available.notify_one();
     }

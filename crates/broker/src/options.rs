@@ -25,6 +25,10 @@ pub struct BrokerOptions {
     /// How long a producer waits for room in the journal before it is refused.
     pub room_patience: Duration,
     pub heartbeat_interval: Duration,
+    /// How long the controller waits for a heartbeat before it counts this broker as dead; the broker itself waits a little less (R11).
+    pub session_timeout: Duration,
+    /// How long an in-sync replica may lack records before the leader wants it out (`replica.lag.time.max.ms`).
+    pub replica_lag_time_max: Duration,
     /// Between two looks for what retention takes (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
 }
@@ -40,6 +44,10 @@ impl BrokerOptions {
     pub const ROOM_PATIENCE: Duration = Duration::from_secs(15);
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
     /// Kafka's default.
+    pub const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+    /// Kafka's default.
+    pub const REPLICA_LAG_TIME_MAX: Duration = Duration::from_secs(30);
+    /// Kafka's default.
     pub const RETENTION_CHECK_INTERVAL: Duration = Duration::from_secs(300);
 
     pub fn new(incarnation: IncarnationId, endpoints: Vec<Endpoint>) -> Self {
@@ -54,6 +62,8 @@ impl BrokerOptions {
             fetch_sessions_max: Self::FETCH_SESSIONS_MAX,
             room_patience: Self::ROOM_PATIENCE,
             heartbeat_interval: Self::HEARTBEAT_INTERVAL,
+            session_timeout: Self::SESSION_TIMEOUT,
+            replica_lag_time_max: Self::REPLICA_LAG_TIME_MAX,
             retention_check_interval: Self::RETENTION_CHECK_INTERVAL,
         }
     }

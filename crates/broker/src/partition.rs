@@ -8,29 +8,39 @@
 //!  flusher ─► durable end moved ──► high watermark moved ─────┴─► due acks and readers ──► woken, unlocked
 //! ```
 //!
-//! The high watermark follows rule R3: the least durable end over the in-sync replicas, and only while there are at least
-//! `min.insync.replicas` of them. It never passes this leader's own durable end (I6, I13).
+//! Who leads, who is in sync and how far is committed is decided by [`thalweg_replication_core::Replica`], which lives under the same lock,
+//! with one replica as with several; [`settle`] does what it says.
 
+mod following;
+mod leading;
+mod settle;
 mod waiters;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use thalweg_invariants::{ACK_DURABILITY, check};
 use thalweg_log_core::{EpochEnd, LogConfig, LogOffsets};
 use thalweg_record::BatchHeader;
-use thalweg_storage::{Appended, Log};
+use thalweg_replication_core::{self as replication, Fitness, Replica, Role};
+use thalweg_storage::{Appended, Log, StorageError};
 use thalweg_types::{
-    Acks, CompressionType, LeaderEpoch, NodeId, Offset, TopicIdPartition, TopicPartition,
+    Acks, CompressionType, Durability, LeaderEpoch, LogIndex, Moment, NodeId, Offset,
+    PartitionEpoch, Timestamp, TopicIdPartition, TopicPartition,
 };
 use tokio::sync::{Notify, oneshot};
 
-use crate::error::{AppendError, DeleteRecordsError, NotLeading};
+use crate::error::{AppendError, DeleteRecordsError, NotCurrent, NotLeading};
+use crate::replication::Hub;
+use following::{Cut, ToLeader};
+pub(crate) use following::{PushError, ReceivedPush};
+use leading::Link;
+pub(crate) use leading::{NextPush, OwnedPush};
+use settle::view_of;
 pub use waiters::AckError;
-use waiters::{AckPosition, AckVerdict, AckWaiters, Due};
+use waiters::{AckPosition, AckVerdict, AckWaiters};
 
 /// A partition replica on this broker.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub struct Partition {
     id: TopicIdPartition,
     log: Arc<Log>,
     rules: ArcSwap<AppendRules>,
+    hub: Arc<Hub>,
+    this: Weak<Self>,
     inner: Mutex<Inner>,
 }
 
@@ -63,29 +75,19 @@ pub(crate) struct Compression {
 
 #[derive(Debug)]
 struct Inner {
-    role: Role,
+    replica: Replica,
+    /// The epoch in which this broker leads, when its start could not be made part of the log yet: until then nothing is appended.
+    unbegun: Option<LeaderEpoch>,
     acks: AckWaiters,
     readers: Vec<Arc<Notify>>,
-}
-
-/// What this broker is to the partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Role {
-    Leader(Leadership),
-    /// Not the leader: the last known one and its epoch, for clients to go to.
-    Other {
-        leader: NodeId,
-        epoch: LeaderEpoch,
-    },
-}
-
-/// The registration under which this broker leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Leadership {
-    pub(crate) epoch: LeaderEpoch,
-    pub(crate) in_sync_replica_count: usize,
-    /// Effective value: at most the number of assigned replicas. Computed by the controller, never here.
-    pub(crate) min_in_sync_replicas: usize,
+    /// When the timer will look at this partition next.
+    wake_at: Option<Moment>,
+    /// As the leader: the followers that are pushed to.
+    links: Vec<Link>,
+    /// As a follower.
+    to_leader: ToLeader,
+    /// As a follower: what is to be cut off the log, and the epoch in which that was found.
+    cut: Option<(LeaderEpoch, Cut)>,
 }
 
 /// An append that took place; its acknowledgement may still be on its way.
@@ -102,6 +104,8 @@ pub struct Pending {
 pub(crate) struct View {
     pub(crate) epoch: LeaderEpoch,
     pub(crate) offsets: LogOffsets,
+    /// The high watermark lacks nothing that any earlier leader told anybody (R3).
+    pub(crate) is_current: bool,
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -109,16 +113,26 @@ pub(crate) struct View {
 // ---------------------------------------------------------------------------------------------------------------------------------
 
 impl Partition {
-    /// A partition without a role yet: it serves nobody until [`Self::lead`].
+    /// A partition without a role yet: it serves nobody until [`Self::handle_metadata`].
     pub(crate) fn new(
         name: TopicPartition,
         id: TopicIdPartition,
         log: Arc<Log>,
         rules: AppendRules,
-    ) -> Self {
-        let role = Role::Other { leader: NodeId::NONE, epoch: LeaderEpoch::NONE };
-        let inner = Inner { role, acks: AckWaiters::default(), readers: Vec::new() };
-        Self { name, id, log, rules: ArcSwap::from_pointee(rules), inner: Mutex::new(inner) }
+        hub: Arc<Hub>,
+    ) -> Arc<Self> {
+        let inner = Inner {
+            replica: hub.replica(Fitness::Fit),
+            unbegun: None,
+            acks: AckWaiters::default(),
+            readers: Vec::new(),
+            wake_at: None,
+            links: Vec::new(),
+            to_leader: ToLeader::default(),
+            cut: None,
+        };
+        let (rules, inner) = (ArcSwap::from_pointee(rules), Mutex::new(inner));
+        Arc::new_cyclic(|this| Self { name, id, log, rules, hub, this: this.clone(), inner })
     }
 
     pub fn name(&self) -> &TopicPartition {
@@ -133,52 +147,33 @@ impl Partition {
         &self.log
     }
 
-    /// Takes over the topic's configuration as it is now.
-    pub(crate) fn configure(&self, config: LogConfig, rules: AppendRules) {
-        self.log.configure(config);
-        self.rules.store(Arc::new(rules));
-    }
-
     pub(crate) fn rules(&self) -> AppendRules {
         **self.rules.load()
     }
 
     // Inputs ----------------------------------------------------------------------------------------------------------------------
 
-    /// Takes over, or goes on with, the leadership of `leadership.epoch`. The epoch's start is made part of the log before anything
-    /// is appended under it.
-    pub(crate) fn lead(&self, leadership: Leadership) -> Result<(), thalweg_storage::AppendError> {
-        let mut due = Due::default();
-        {
-            let mut inner = self.inner.lock();
-            let known = inner.role.epoch();
-            if leadership.epoch < known {
-                return Ok(());
-            }
-            if leadership.epoch > known || !matches!(inner.role, Role::Leader(_)) {
-                self.log.begin_leader_epoch(leadership.epoch)?;
-                inner.acks.fail_all(AckError::LeadershipLost, &mut due);
-            }
-            inner.role = Role::Leader(leadership);
-            self.advance(&mut inner, &mut due);
-        }
-        due.wake();
-        Ok(())
-    }
-
-    /// Stops leading: `leader` does, in `epoch`. Producers that wait are told that the outcome is unknown.
-    pub(crate) fn follow(&self, leader: NodeId, epoch: LeaderEpoch) {
-        let mut due = Due::default();
-        {
-            let mut inner = self.inner.lock();
-            if epoch < inner.role.epoch() {
-                return;
-            }
-            inner.role = Role::Other { leader, epoch };
-            inner.acks.fail_all(AckError::LeadershipLost, &mut due);
-            due.readers(&inner.readers);
-        }
-        due.wake();
+    /// Takes over the registration, and the topic's configuration as it is now.
+    ///
+    /// # Errors
+    ///
+    /// This broker leads in a new epoch, which could not be begun: there is no room for it in the journal. Call again.
+    pub(crate) fn handle_metadata(
+        &self,
+        metadata: &replication::Metadata<'_>,
+        config: LogConfig,
+        rules: AppendRules,
+    ) -> Result<(), thalweg_storage::AppendError> {
+        self.rules.store(Arc::new(rules));
+        self.enter(|entered| {
+            let (inner, now) = (&mut *entered.inner, entered.now);
+            self.log.inspect(|core| inner.replica.handle_metadata(metadata, view_of(core), now));
+            // What is older than what the replica goes by must not loosen what it counts as durable.
+            let durability = inner.durability().unwrap_or(config.durability);
+            self.log.configure(LogConfig { durability, ..config });
+            entered.settle();
+            entered.inner.begin_epoch(&self.log)
+        })
     }
 
     /// Appends one checked batch as the leader. The journal holds it when this returns; when it may be acknowledged the returned
@@ -189,29 +184,24 @@ impl Partition {
         header: &BatchHeader,
         acks: Acks,
     ) -> Result<Pending, AppendError> {
-        let mut due = Due::default();
-        let pending = {
-            let mut inner = self.inner.lock();
-            let leadership = inner.role.leadership()?;
-            if acks == Acks::All && !leadership.has_enough_replicas() {
-                return Err(AppendError::NotEnoughReplicas {
-                    in_sync: leadership.in_sync_replica_count,
-                    required: leadership.min_in_sync_replicas,
-                });
-            }
-            let appended = self.log.append_as_leader(batch, header, leadership.epoch)?;
-            self.advance(&mut inner, &mut due);
-            let verdict = self.await_ack(&mut inner, &appended, acks);
-            Pending { appended, since: Instant::now(), verdict }
-        };
-        due.wake();
-        Ok(pending)
+        self.enter(|entered| {
+            let epoch = entered.inner.replica.admit_append(acks)?;
+            entered.inner.begin_epoch(&self.log)?;
+            let appended = self.log.append_as_leader(batch, header, epoch)?;
+            entered.handle_local();
+            entered.settle();
+            let verdict = self.await_ack(&mut entered.inner, &appended, acks);
+            Ok(Pending { appended, since: Instant::now(), verdict })
+        })
     }
 
     /// Moves the log start up to `to`, which must be committed; [`Offset::NONE`] asks for everything that is. Returns the log start.
     /// May wait for the disk.
     pub(crate) fn delete_records(&self, to: Offset) -> Result<Offset, DeleteRecordsError> {
-        self.view(LeaderEpoch::NONE)?;
+        let view = self.view(LeaderEpoch::NONE)?;
+        if !view.is_current {
+            return Err(NotCurrent.into());
+        }
         if self.name.topic.is_internal() {
             return Err(DeleteRecordsError::InternalTopic(self.name.topic.to_string()));
         }
@@ -219,25 +209,82 @@ impl Partition {
         if policy.compact && !policy.delete {
             return Err(DeleteRecordsError::CompactedOnly);
         }
-        Ok(self.log.delete_records(to)?)
+        let log_start = self.log.delete_records(to)?;
+        // Followers are told.
+        self.enter(|entered| entered.handle_local());
+        Ok(log_start)
     }
 
     /// The journal's flush covers this log up to a new durable end.
     pub(crate) fn flushed(&self) {
-        let mut due = Due::default();
-        self.advance(&mut self.inner.lock(), &mut due);
-        due.wake();
+        self.enter(|entered| {
+            entered.handle_local();
+            entered.list_for_leader();
+        });
+    }
+
+    /// The timer has reached `deadline`, which this partition had asked for.
+    pub(crate) fn handle_deadline(&self, deadline: Moment) {
+        self.enter(|entered| {
+            // An earlier one may have taken this one's place.
+            if entered.inner.wake_at == Some(deadline) {
+                entered.inner.wake_at = None;
+                entered.inner.replica.handle_deadline(entered.now);
+            }
+        });
+    }
+
+    /// Gives up what retention takes. May wait for the disk.
+    pub(crate) fn apply_retention(&self, now: Timestamp) -> Result<(), StorageError> {
+        let before = self.log.offsets().log_start();
+        self.log.apply_retention(now)?;
+        if self.log.offsets().log_start() > before {
+            self.enter(|entered| entered.handle_local());
+        }
+        Ok(())
+    }
+
+    /// Nothing is appended any more; who waits goes on waiting until the leadership is moved away (R12).
+    pub(crate) fn stop_appending(&self) {
+        self.enter(|entered| entered.inner.replica.handle_shutdown());
+    }
+
+    /// Whether a producer waits to be answered.
+    pub(crate) fn has_waiters(&self) -> bool {
+        !self.inner.lock().acks.is_empty()
     }
 
     /// Nobody who waits will get their acknowledgement.
     pub(crate) fn fail_waiters(&self, error: AckError) {
-        let mut due = Due::default();
-        {
-            let mut inner = self.inner.lock();
-            inner.acks.fail_all(error, &mut due);
-            due.readers(&inner.readers);
-        }
-        due.wake();
+        self.enter(|entered| {
+            entered.inner.acks.fail_all(error, &mut entered.due);
+            entered.due.readers(&entered.inner.readers);
+        });
+    }
+
+    /// The end of this replica in this process: it serves nobody any more, and nobody who waits will be answered with success.
+    pub(crate) fn retire(&self, error: AckError) {
+        self.fail_waiters(error);
+        let nobody = replication::Partition {
+            leader: None,
+            // No registration is newer.
+            leader_epoch: LeaderEpoch(i32::MAX),
+            partition_epoch: PartitionEpoch(i32::MAX),
+            replicas: Vec::new(),
+            isr: Vec::new(),
+            min_isr: 1,
+            durability: Durability::Fsync,
+            unproven: Vec::new(),
+            recovering: false,
+            unclean_epoch: None,
+        };
+        let applied = LogIndex(u64::MAX);
+        let metadata = replication::Metadata { applied, partition: &nobody, peers: &[] };
+        self.enter(|entered| {
+            let (inner, now) = (&mut *entered.inner, entered.now);
+            self.log.inspect(|core| inner.replica.handle_metadata(&metadata, view_of(core), now));
+            entered.due.readers(&entered.inner.readers);
+        });
     }
 
     /// `reader` is notified at every change that a reader can see, until [`Self::forget_reader`]. To lose no change, register first
@@ -255,8 +302,8 @@ impl Partition {
 
     /// What a reader sees, provided this broker leads and the reader's epoch, if it gave one, is the leader's (KIP-320).
     pub(crate) fn view(&self, reader_epoch: LeaderEpoch) -> Result<View, NotLeading> {
-        let inner = self.inner.lock();
-        let epoch = inner.role.leadership()?.epoch;
+        let inner = self.lock(self.hub.now());
+        let epoch = inner.leading()?;
         if reader_epoch != LeaderEpoch::NONE {
             if reader_epoch < epoch {
                 return Err(NotLeading::FencedEpoch { given: reader_epoch, current: epoch });
@@ -265,7 +312,8 @@ impl Partition {
                 return Err(NotLeading::UnknownEpoch { given: reader_epoch, current: epoch });
             }
         }
-        Ok(View { epoch, offsets: self.log.offsets() })
+        let is_current = inner.replica.true_high_watermark().is_some();
+        Ok(View { epoch, offsets: self.log.offsets(), is_current })
     }
 
     /// Where `epoch` ends in this leader's log (R1), provided that [`Self::view`] is granted; `None` when the log knows nothing of it.
@@ -279,7 +327,7 @@ impl Partition {
     }
 
     pub(crate) fn is_leader(&self) -> bool {
-        matches!(self.inner.lock().role, Role::Leader(_))
+        self.inner.lock().replica.as_leader().is_some()
     }
 
     #[cfg(test)]
@@ -288,25 +336,6 @@ impl Partition {
     }
 
     // Helpers ---------------------------------------------------------------------------------------------------------------------
-
-    /// Moves the high watermark as far as R3 allows and collects who may be told.
-    fn advance(&self, inner: &mut Inner, due: &mut Due) {
-        let Role::Leader(leadership) = &inner.role else { return };
-        let before = self.log.offsets();
-        // This broker is the whole maximal in-sync set: its own durable end is the least one.
-        if leadership.in_sync_replica_count == 1
-            && leadership.has_enough_replicas()
-            && before.durable_end() > before.high_watermark()
-        {
-            self.log.advance_high_watermark(before.durable_end());
-        }
-        let after = self.log.offsets();
-        check_ack_durability(&after);
-        if after.high_watermark() > before.high_watermark() {
-            due.readers(&inner.readers);
-        }
-        inner.acks.reached(after.durable_end(), after.high_watermark(), due);
-    }
 
     fn await_ack(
         &self,
@@ -326,30 +355,37 @@ impl Partition {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
-// Role
+// Inner
 // ---------------------------------------------------------------------------------------------------------------------------------
 
-impl Role {
-    fn epoch(&self) -> LeaderEpoch {
-        match self {
-            Self::Leader(leadership) => leadership.epoch,
-            Self::Other { epoch, .. } => *epoch,
-        }
-    }
-
-    fn leadership(&self) -> Result<&Leadership, NotLeading> {
-        match self {
-            Self::Leader(leadership) => Ok(leadership),
-            Self::Other { leader, epoch } => {
-                Err(NotLeading::NotLeader { leader: *leader, epoch: *epoch })
+impl Inner {
+    /// The epoch in which this broker leads and may speak for the partition.
+    fn leading(&self) -> Result<LeaderEpoch, NotLeading> {
+        match self.replica.role() {
+            Role::Leader(leader) if self.replica.may_serve_readers() => Ok(leader.epoch()),
+            Role::Leader(_) => Err(NotLeading::SelfFenced),
+            Role::Follower(follower) => {
+                let (leader, epoch) = (follower.leader(), follower.epoch());
+                Err(NotLeading::NotLeader { leader, epoch })
+            }
+            Role::Idle { epoch, .. } => {
+                Err(NotLeading::NotLeader { leader: NodeId::NONE, epoch: *epoch })
             }
         }
     }
-}
 
-impl Leadership {
-    fn has_enough_replicas(&self) -> bool {
-        self.in_sync_replica_count >= self.min_in_sync_replicas
+    /// As the leader goes by it; `None` when this broker does not lead.
+    fn durability(&self) -> Option<Durability> {
+        self.replica.as_leader().map(|leader| leader.partition().durability)
+    }
+
+    /// Makes the start of the epoch part of the log, if it is not yet.
+    fn begin_epoch(&mut self, log: &Log) -> Result<(), thalweg_storage::AppendError> {
+        if let Some(epoch) = self.unbegun {
+            log.begin_leader_epoch(epoch)?;
+            self.unbegun = None;
+        }
+        Ok(())
     }
 }
 
@@ -366,17 +402,6 @@ impl Pending {
         }
         Ok(self.appended)
     }
-}
-
-/// Checked at every movement, in every build: what is acknowledged and readable is durable.
-fn check_ack_durability(offsets: &LogOffsets) {
-    check!(
-        ACK_DURABILITY,
-        offsets.high_watermark() <= offsets.durable_end(),
-        "high watermark {} above durable end {}",
-        offsets.high_watermark(),
-        offsets.durable_end()
-    );
 }
 
 #[cfg(test)]

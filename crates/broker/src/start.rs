@@ -1,19 +1,19 @@
 //! Bringing a broker up: register, take over the metadata, be unfenced, serve.
 //!
 //! ```text
-//!  log dir opened ─► registered (node id, broker epoch) ─► storage.meta written ─► image at or past the registration
+//!  log dir opened (the mark of a clean stop read, and gone) ─► registered (node id, broker epoch; what is damaged) ─► storage.meta written ─► image at or past the registration
 //!     ─► strays set aside ─► logs of the image hosted ─► heartbeat says so ─► unfenced, leaders elected ─► led here ─► ready
 //! ```
 //!
 //! The disk decides who this node is (R13): an id is written once, and a directory that belongs to another cluster or node is refused.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_env::Clock;
 use thalweg_metadata_core::Image;
 use thalweg_metadata_feed::Feed;
+use thalweg_replication_core::{Identity, Timing};
 use thalweg_rpc::Error;
 use thalweg_storage::{LogDir, StorageError, StorageMeta};
 use thalweg_types::{BrokerEpoch, ClusterId, ErrorCode, LogIndex, NodeId};
@@ -27,6 +27,7 @@ use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
 use crate::producer_ids::ProducerIds;
+use crate::replication::{Hub, Lease, ReplicationService};
 use crate::tasks::{Session, Tasks};
 
 /// Between two tries to register while no controller can take it, and between two lines that say so.
@@ -82,21 +83,25 @@ impl Broker {
     pub async fn start(parts: Parts) -> Result<Arc<Self>, StartError> {
         let Parts { mut options, log_dir, events, feed, controller, metrics, clock } = parts;
         let meta = log_dir.meta();
-        let registered = register(&controller, &options, &meta).await?;
+        let registered = register(&controller, &options, &log_dir).await?;
         adopt(&log_dir, meta, registered)?;
+        log_dir.begin_session(registered.broker_epoch);
         let configs = std::mem::take(&mut options.static_configs);
         options.static_configs =
             own_configs(configs, registered.node_id, log_dir.path(), options.rack.as_deref());
 
+        let hub = Arc::new(hub(registered, &meta, &options, clock.clone()));
         let session = Session {
             node_id: registered.node_id,
             broker_epoch: registered.broker_epoch,
             controller: controller.clone(),
             feed: feed.clone(),
             events: Arc::clone(&events),
+            hub: Arc::clone(&hub),
+            shutdown: Arc::default(),
         };
         let reconciler = Reconciler::new(
-            registered.node_id,
+            Arc::clone(&hub),
             Arc::clone(&log_dir),
             Arc::clone(&events.hosted),
             options.static_configs.clone(),
@@ -104,7 +109,11 @@ impl Broker {
         let registered_at = index_of(registered.broker_epoch);
         let image = feed.wait_for(registered_at).await.map_err(|_| StartError::FeedEnded)?;
         let reconciler = without_strays(reconciler, image).await?;
-        let tasks = Tasks::start(&session, reconciler, &options, &metrics, Arc::clone(&clock));
+        let admission =
+            Admission::new(Arc::clone(&log_dir), Arc::clone(&events), options.room_patience);
+        let admission = Arc::new(admission);
+        let shared = (&admission, Arc::clone(&clock));
+        let tasks = Tasks::start(&session, reconciler, &options, &metrics, shared);
         tasks.wait_reconciled(registered_at).await.ok_or(StartError::FeedEnded)?;
         unfence(&session, &tasks).await?;
 
@@ -112,11 +121,8 @@ impl Broker {
             node_id: registered.node_id,
             broker_epoch: registered.broker_epoch,
             hosted: Arc::clone(&events.hosted),
-            admission: Admission::new(
-                Arc::clone(&log_dir),
-                Arc::clone(&events),
-                options.room_patience,
-            ),
+            admission,
+            replication: ReplicationService::new(hub, Arc::clone(&events.hosted), feed.clone()),
             producer_ids: ProducerIds::default(),
             options,
             feed,
@@ -125,25 +131,41 @@ impl Broker {
             metrics,
             log_dir,
             tasks,
+            session,
             clock,
         }))
     }
 }
 
+fn hub(
+    registered: Registered,
+    meta: &StorageMeta,
+    options: &BrokerOptions,
+    clock: Arc<dyn Clock>,
+) -> Hub {
+    let Registered { node_id: node, broker_epoch, .. } = registered;
+    let lag_ms = options.replica_lag_time_max.as_millis();
+    let timing =
+        Timing { lag_ms_max: u64::try_from(lag_ms).unwrap_or(u64::MAX), ..Timing::DEFAULT };
+    let me = Identity { node, broker_epoch, dir_id: meta.dir_id };
+    Hub::new(me, timing, Lease::new(options.session_timeout), clock)
+}
+
 async fn register(
     controller: &ControllerClient,
     options: &BrokerOptions,
-    meta: &StorageMeta,
+    log_dir: &LogDir,
 ) -> Result<Registered, StartError> {
+    let meta = log_dir.meta();
     let registering = Registering {
         dir_id: meta.dir_id,
         incarnation: options.incarnation,
         cluster_id: meta.cluster_id,
         node_id: meta.node_id,
-        previous_broker_epoch: None,
+        previous_broker_epoch: log_dir.clean_session(),
         endpoints: options.endpoints.clone(),
         rack: options.rack.clone(),
-        suspect: BTreeSet::new(),
+        suspect: log_dir.suspects().iter().filter_map(|suspect| suspect.id).collect(),
     };
     let mut told_at: Option<tokio::time::Instant> = None;
     loop {
@@ -202,11 +224,11 @@ async fn unfence(session: &Session, tasks: &Tasks) -> Result<(), StartError> {
     for _ in 0..UNFENCE_ATTEMPTS_MAX {
         let applied = *tasks.reconciled().borrow();
         match session.heartbeat(applied).await {
-            Ok((false, index)) => {
-                tasks.wait_reconciled(index).await.ok_or(StartError::FeedEnded)?;
+            Ok(answer) if !answer.fenced => {
+                tasks.wait_reconciled(answer.index).await.ok_or(StartError::FeedEnded)?;
                 return Ok(());
             }
-            Ok((true, _)) => {}
+            Ok(_) => {}
             Err(error) if error.retriable => {}
             Err(error) => return Err(StartError::Refused(error)),
         }

@@ -1,6 +1,7 @@
 //! What goes on in a broker without anybody asking: following the metadata, heartbeats, retention.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,11 +14,16 @@ use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::controller::{Beat, ControllerClient};
+use crate::admission::Admission;
+use crate::controller::{Beat, BeatAnswer, ControllerClient};
 use crate::hosting::{Hosted, Reconciler};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
+use crate::replication::{self, Hub};
+
+/// After a heartbeat that was not heard.
+const BEAT_RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// Between two attempts to host a partition whose log could not be created.
 const HOSTING_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,20 +46,65 @@ pub(crate) struct Session {
     pub(crate) controller: ControllerClient,
     pub(crate) feed: Feed,
     pub(crate) events: Arc<LogEvents>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) shutdown: Arc<Shutdown>,
+}
+
+/// Who wants this broker to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// It does itself: every heartbeat says so.
+    is_wanted: AtomicBool,
+    /// An operator does, through the controller.
+    requested: watch::Sender<bool>,
 }
 
 impl Session {
-    /// Whether the broker is still fenced, and the metadata log index at which that holds.
-    pub(crate) async fn heartbeat(&self, applied: LogIndex) -> Result<(bool, LogIndex), Error> {
-        let disk_full = *self.events.disk_low().borrow();
+    /// Shows the controller that this broker lives. If it is not fenced, its lease begins anew.
+    pub(crate) async fn heartbeat(&self, applied: LogIndex) -> Result<BeatAnswer, Error> {
         let beat = Beat {
             node_id: self.node_id,
             broker_epoch: self.broker_epoch,
             applied,
-            disk_full,
-            want_shutdown: false,
+            disk_full: *self.events.disk_low().borrow(),
+            want_shutdown: self.shutdown.is_wanted.load(Ordering::Acquire),
         };
-        self.controller.heartbeat(beat).await.map(|answer| (answer.fenced, answer.index))
+        let sent_at = self.hub.now();
+        let answer = self.controller.heartbeat(beat).await?;
+        if !answer.fenced {
+            self.hub.lease.confirm(sent_at);
+        }
+        if answer.shutdown_requested {
+            self.shutdown.requested.send_replace(true);
+        }
+        Ok(answer)
+    }
+
+    /// Resolves a moment after the lease has ended; never before it began.
+    async fn lease_ended(&self) {
+        match self.hub.lease.deadline() {
+            Some(at) => {
+                let left = Duration::from_millis(at.ms_since(self.hub.now()));
+                tokio::time::sleep(left.max(BEAT_RETRY_WAIT)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// From now on every heartbeat says that this broker wants to stop.
+    pub(crate) fn want_shutdown(&self) {
+        self.shutdown.is_wanted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn shutdown_requested(&self) -> watch::Receiver<bool> {
+        self.shutdown.requested.subscribe()
+    }
+}
+
+impl Drop for Tasks {
+    /// Without [`Tasks::stop`], as if the process had died.
+    fn drop(&mut self) {
+        self.running.lock().iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -63,23 +114,19 @@ impl Tasks {
         reconciler: Reconciler,
         options: &BrokerOptions,
         metrics: &Metrics,
-        clock: Arc<dyn Clock>,
+        (admission, clock): (&Arc<Admission>, Arc<dyn Clock>),
     ) -> Self {
         let (progress, reconciled) = watch::channel(LogIndex::ZERO);
         let hosted = Arc::clone(&reconciler.hosted);
         let log_dir = Arc::clone(&reconciler.log_dir);
         let following = follow(session.feed.subscribe(), reconciler, metrics.clone(), progress);
         let disk_low = || session.events.disk_low();
-        let beating = beat(
-            session.clone(),
-            reconciled.clone(),
-            log_dir,
-            disk_low(),
-            metrics.clone(),
-            options.heartbeat_interval,
-        );
+        let times = (options.heartbeat_interval, options.session_timeout);
+        let gauges = (log_dir, metrics.clone());
+        let beating = beat(session.clone(), reconciled.clone(), gauges, disk_low(), times);
+        let mut running = replicate(session, &hosted, admission);
         let retaining = retain(hosted, clock, disk_low(), options.retention_check_interval);
-        let running = vec![tokio::spawn(following), tokio::spawn(beating), tokio::spawn(retaining)];
+        running.extend([tokio::spawn(following), tokio::spawn(beating), tokio::spawn(retaining)]);
         Self { reconciled, running: Mutex::new(running) }
     }
 
@@ -103,6 +150,29 @@ impl Tasks {
             let _ = task.await;
         }
     }
+}
+
+/// What goes on between the partitions here and their other replicas.
+fn replicate(
+    session: &Session,
+    hosted: &Arc<Hosted>,
+    admission: &Arc<Admission>,
+) -> Vec<JoinHandle<()>> {
+    let (hub, controller) = (&session.hub, &session.controller);
+    let following = Arc::new(replication::Following {
+        hub: Arc::clone(hub),
+        hosted: Arc::clone(hosted),
+        feed: session.feed.clone(),
+        admission: Arc::clone(admission),
+    });
+    let proposing = replication::propose(Arc::clone(hub), Arc::clone(hosted), controller.clone());
+    vec![
+        tokio::spawn(replication::follow_leaders(following)),
+        tokio::spawn(proposing),
+        tokio::spawn(replication::report_unfit(Arc::clone(hub), controller.clone())),
+        tokio::spawn(replication::make_cuts(Arc::clone(hub))),
+        tokio::spawn(replication::watch_deadlines(Arc::clone(hub), Arc::clone(hosted))),
+    ]
 }
 
 /// Makes the hosted partitions follow every change, one after the other.
@@ -155,33 +225,38 @@ fn take_over(reconciler: &Reconciler, change: &Change) {
     }
 }
 
-/// Shows the controller that this broker lives, and at once when its disk runs full or has room again.
+/// Shows the controller that this broker lives, at once when its disk runs full or has room again, and soon again when it was not heard.
 async fn beat(
     session: Session,
     reconciled: watch::Receiver<LogIndex>,
-    log_dir: Arc<LogDir>,
+    (log_dir, metrics): (Arc<LogDir>, Metrics),
     mut disk_low: watch::Receiver<bool>,
-    metrics: Metrics,
-    interval: Duration,
+    (interval, session_timeout): (Duration, Duration),
 ) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let patience = (session_timeout / 4).max(BEAT_RETRY_WAIT);
+    let mut wait = Duration::ZERO;
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(wait) => {}
+            // Nothing was heard of the controller for so long that this broker speaks for no partition: any answer is welcome.
+            () = session.lease_ended() => {}
             _ = disk_low.changed() => {}
         }
         metrics.disk(log_dir.disk_space());
         metrics.damaged_places.set(i64::try_from(log_dir.damages().len()).unwrap_or(i64::MAX));
         metrics.log_dir_failed.set(i64::from(log_dir.failure().is_some()));
         let applied = *reconciled.borrow();
-        match session.heartbeat(applied).await {
-            Ok(_) => {}
-            Err(error) if error.code == ErrorCode::StaleBrokerEpoch => {
+        wait = interval;
+        match tokio::time::timeout(patience, session.heartbeat(applied)).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) if error.code == ErrorCode::StaleBrokerEpoch => {
                 tracing::error!("another process has registered with this broker's disk");
+                continue;
             }
-            Err(error) => tracing::warn!(%error, "heartbeat failed"),
+            Ok(Err(error)) => tracing::warn!(%error, "heartbeat failed"),
+            Err(_elapsed) => tracing::warn!(?patience, "heartbeat not answered"),
         }
+        wait = interval.min(BEAT_RETRY_WAIT);
     }
 }
 
@@ -207,7 +282,7 @@ async fn retain(
         let (hosted, now) = (Arc::clone(&hosted), clock.now());
         let work = move || {
             for partition in hosted.all() {
-                if let Err(error) = partition.log().apply_retention(now) {
+                if let Err(error) = partition.apply_retention(now) {
                     tracing::warn!(partition = %partition.name(), %error, "retention failed");
                 }
             }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use thalweg_env::fs::{self, DirLock, Fs, OpenMode};
 use thalweg_env::{Clock, Random};
 use thalweg_log_core::{LogConfig, PartitionLog};
-use thalweg_types::{Offset, TopicId, TopicIdPartition, TopicPartition};
+use thalweg_types::{BrokerEpoch, Offset, TopicId, TopicIdPartition, TopicPartition};
 
 use crate::checkpoint::ProducersAt;
 use crate::damage::Damage;
@@ -102,6 +102,10 @@ struct Inner {
     folders: Mutex<()>,
     suspects: Vec<Suspect>,
     was_clean: bool,
+    /// In the mark that the last owner left.
+    clean_session: Option<BrokerEpoch>,
+    /// The present owner's.
+    session: Mutex<Option<BrokerEpoch>>,
     meta: Mutex<StorageMeta>,
     /// Held by whoever flushes, so that groups are reported in order.
     flushing: Mutex<()>,
@@ -177,7 +181,7 @@ impl LogDir {
         inner.shared.check_health()?;
         while inner.step_flush(false)? {}
         inner.write_all_behind()?;
-        let text = layout::with_checksum(format!("directory.id={}\n", inner.meta.lock().dir_id));
+        let text = layout::clean_mark(inner.meta.lock().dir_id, *inner.session.lock());
         let path = inner.shared.path.join(layout::CLEAN_SHUTDOWN);
         fs::replace_whole(&*inner.shared.fs, &path, text.as_bytes())
             .map_err(|error| inner.shared.fail("write the clean-shutdown mark", error))?;
@@ -231,6 +235,16 @@ impl LogDir {
     /// Whether the last user of this dir stopped cleanly.
     pub fn was_clean(&self) -> bool {
         self.inner.was_clean
+    }
+
+    /// The session in which the last user had this dir, if it stopped cleanly: what proves that nothing of that session was lost.
+    pub fn clean_session(&self) -> Option<BrokerEpoch> {
+        self.inner.clean_session
+    }
+
+    /// The session in which this dir is had from now on, for the mark of a clean stop.
+    pub fn begin_session(&self, session: BrokerEpoch) {
+        *self.inner.session.lock() = Some(session);
     }
 
     /// Partitions that were found damaged and are not served.

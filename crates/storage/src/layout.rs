@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 use thalweg_log_core::{EpochEntry, EpochIndex};
 use thalweg_types::{
-    ClusterId, DirId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName,
+    BrokerEpoch, ClusterId, DirId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName,
     TopicPartition,
 };
 
@@ -75,6 +75,27 @@ impl StorageMeta {
             }
         }
         (!meta.dir_id.is_zero()).then_some(meta)
+    }
+}
+
+/// The mark of a clean stop: whose dir it was, and in which session the broker had it, if that is known.
+pub(crate) fn clean_mark(dir_id: DirId, session: Option<BrokerEpoch>) -> String {
+    let mut text = format!("directory.id={dir_id}\n");
+    if let Some(session) = session {
+        let _ = writeln!(text, "broker.epoch={session}");
+    }
+    with_checksum(text)
+}
+
+/// The session in a mark of a clean stop of this dir; `None` when it is of another dir, or damaged.
+pub(crate) fn session_in_clean_mark(text: &str, dir_id: DirId) -> Option<Option<BrokerEpoch>> {
+    let (first, rest) = without_checksum(text)?.split_once('\n')?;
+    if first.strip_prefix("directory.id=")?.parse() != Ok(dir_id) {
+        return None;
+    }
+    match rest.trim_end() {
+        "" => Some(None),
+        line => Some(Some(BrokerEpoch(line.strip_prefix("broker.epoch=")?.parse().ok()?))),
     }
 }
 

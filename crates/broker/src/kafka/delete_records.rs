@@ -85,10 +85,10 @@ fn answer(
 mod tests {
     use thalweg_log_core::{CleanupPolicy, LogConfig};
     use thalweg_record::BatchHeader;
-    use thalweg_types::{Acks, LeaderEpoch, NodeId};
+    use thalweg_types::Acks;
 
     use super::*;
-    use crate::bench::{Bench, batch};
+    use crate::bench::{Bench, batch, follow};
 
     /// Five records, four of them committed.
     fn filled(bench: &Bench) -> Arc<Partition> {
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(ask(&partition, 1), (-1, ErrorCode::PolicyViolation.code()));
 
         partition.log().configure(LogConfig::default());
-        partition.follow(NodeId(2), LeaderEpoch(2));
+        follow(&partition, 2, 2);
         assert_eq!(ask(&partition, 1), (-1, ErrorCode::NotLeaderOrFollower.code()));
         let wanted = DeleteRecordsPartition { partition_index: 3, offset: 0 };
         let told = answer(&wanted, Err(Unknown::TopicOrPartition));

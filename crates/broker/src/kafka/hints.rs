@@ -18,7 +18,7 @@ pub(super) fn of_not_leading(broker: NodeId, error: NotLeading) -> Option<Leader
     match error {
         NotLeading::NotLeader { leader, epoch } => Some((leader, epoch)),
         NotLeading::FencedEpoch { current, .. } => Some((broker, current)),
-        NotLeading::UnknownEpoch { .. } => None,
+        NotLeading::UnknownEpoch { .. } | NotLeading::SelfFenced | NotLeading::ShuttingDown => None,
     }
 }
 

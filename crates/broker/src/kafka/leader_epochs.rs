@@ -50,10 +50,10 @@ fn refused(wanted: &OffsetForLeaderPartition, code: ErrorCode) -> EpochEndOffset
 #[cfg(test)]
 mod tests {
     use thalweg_record::BatchHeader;
-    use thalweg_types::{Acks, NodeId};
+    use thalweg_types::Acks;
 
     use super::*;
-    use crate::bench::{Bench, batch, leadership};
+    use crate::bench::{Bench, batch, follow, lead};
 
     fn append(partition: &Partition, records: usize) {
         let batch = batch(records);
@@ -74,7 +74,7 @@ mod tests {
         let bench = Bench::stepped();
         let partition = bench.leading();
         append(&partition, 3);
-        partition.lead(leadership(4)).unwrap();
+        lead(&partition, 4);
         append(&partition, 2);
 
         assert_eq!(ask(&partition, 4, 1), (0, 1, 3));
@@ -101,7 +101,7 @@ mod tests {
 
         assert_eq!(ask(&partition, 1, 1), (ErrorCode::FencedLeaderEpoch.code(), -1, -1));
         assert_eq!(ask(&partition, 3, 1), (ErrorCode::UnknownLeaderEpoch.code(), -1, -1));
-        partition.follow(NodeId(5), LeaderEpoch(3));
+        follow(&partition, 5, 3);
         assert_eq!(ask(&partition, 3, 1), (ErrorCode::NotLeaderOrFollower.code(), -1, -1));
     }
 }

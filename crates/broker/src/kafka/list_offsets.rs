@@ -21,6 +21,9 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 /// First version whose answer has room for the record's leader epoch (KIP-320); before it the field must stay unset.
 const WITH_LEADER_EPOCH: i16 = 4;
 
+/// First version whose clients know that a new leader may have to find out first (KIP-207); others are told a code that they try again on.
+const WITH_OFFSET_NOT_AVAILABLE: i16 = 5;
+
 pub(super) async fn list_offsets(
     broker: &Broker,
     version: i16,
@@ -33,6 +36,11 @@ pub(super) async fn list_offsets(
         for wanted in &topic.partitions {
             let topic = TopicRef::Name(&topic.name);
             let mut answer = answer(broker, topic, wanted, isolation).await;
+            if version < WITH_OFFSET_NOT_AVAILABLE
+                && answer.error_code == ErrorCode::OffsetNotAvailable.code()
+            {
+                answer.error_code = ErrorCode::LeaderNotAvailable.code();
+            }
             if version < WITH_LEADER_EPOCH {
                 answer.leader_epoch = ListOffsetsPartitionResponse::default().leader_epoch;
             }

@@ -7,7 +7,7 @@ use thalweg_record::{BatchHeader, ProduceLimits, check_produced};
 use thalweg_types::{Acks, LeaderEpoch, NodeId, Offset};
 
 use super::*;
-use crate::bench::{Bench, batch, leadership};
+use crate::bench::{Bench, batch, follow, lead, led_by, take_over};
 
 fn header(batch: &[u8]) -> BatchHeader {
     check_produced(batch, &ProduceLimits::default()).unwrap()
@@ -56,7 +56,7 @@ async fn losing_the_leadership_leaves_waiting_producers_an_unknown_outcome() {
     let partition = bench.leading();
     let pending = append(&partition, 1, Acks::All).unwrap();
 
-    partition.follow(NodeId(9), LeaderEpoch(7));
+    follow(&partition, 9, 7);
 
     assert_eq!(pending.acknowledged().await, Err(AckError::LeadershipLost));
     let refused = append(&partition, 1, Acks::All).unwrap_err();
@@ -70,7 +70,7 @@ async fn losing_the_leadership_leaves_waiting_producers_an_unknown_outcome() {
 async fn too_few_in_sync_replicas_refuse_acks_of_all_and_append_nothing() {
     let bench = Bench::stepped();
     let partition = bench.partition();
-    partition.lead(Leadership { min_in_sync_replicas: 2, ..leadership(1) }).unwrap();
+    take_over(&partition, &replication::Partition { min_isr: 2, ..led_by(1, 1) });
 
     let refused = append(&partition, 1, Acks::All).unwrap_err();
 
@@ -82,7 +82,7 @@ async fn too_few_in_sync_replicas_refuse_acks_of_all_and_append_nothing() {
 async fn with_too_few_in_sync_replicas_nothing_is_committed() {
     let bench = Bench::stepped();
     let partition = bench.partition();
-    partition.lead(Leadership { min_in_sync_replicas: 2, ..leadership(1) }).unwrap();
+    take_over(&partition, &replication::Partition { min_isr: 2, ..led_by(1, 1) });
 
     append(&partition, 1, Acks::Leader).unwrap();
     bench.log_dir.step_flush().unwrap();
@@ -94,10 +94,10 @@ async fn with_too_few_in_sync_replicas_nothing_is_committed() {
 async fn an_older_leadership_changes_nothing() {
     let bench = Bench::stepped();
     let partition = bench.partition();
-    partition.lead(leadership(5)).unwrap();
+    lead(&partition, 5);
 
-    partition.lead(leadership(4)).unwrap();
-    partition.follow(NodeId(9), LeaderEpoch(4));
+    lead(&partition, 4);
+    follow(&partition, 9, 4);
 
     assert_eq!(partition.view(LeaderEpoch::NONE).unwrap().epoch, LeaderEpoch(5));
 }
@@ -106,7 +106,7 @@ async fn an_older_leadership_changes_nothing() {
 async fn readers_of_other_epochs_are_told_which_way_they_are_wrong() {
     let bench = Bench::stepped();
     let partition = bench.partition();
-    partition.lead(leadership(5)).unwrap();
+    lead(&partition, 5);
 
     let wrong = |epoch| partition.view(LeaderEpoch(epoch)).unwrap_err().code();
     assert_eq!(wrong(4), thalweg_types::ErrorCode::FencedLeaderEpoch);

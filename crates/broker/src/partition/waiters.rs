@@ -7,8 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use thalweg_types::{Offset, Outcome};
+use thalweg_replication_core::AckFailure;
+use thalweg_types::{NodeId, Offset, Outcome};
 use tokio::sync::{Notify, oneshot};
+
+use super::Partition;
+use crate::replication::FollowerStream;
 
 /// Which position must reach the end of the appended batch before its producer is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,15 @@ impl AckError {
     }
 }
 
+impl From<AckFailure> for AckError {
+    fn from(failure: AckFailure) -> Self {
+        match failure {
+            AckFailure::LeadershipLost => Self::LeadershipLost,
+            AckFailure::NotEnoughReplicas => Self::NotEnoughReplicas,
+        }
+    }
+}
+
 /// What an ack waiter is told.
 pub(crate) type AckVerdict = Result<(), AckError>;
 
@@ -63,9 +76,19 @@ pub(crate) struct AckWaiters {
 pub(crate) struct Due {
     acks: Vec<(oneshot::Sender<AckVerdict>, AckVerdict)>,
     readers: Vec<Arc<Notify>>,
+    /// Streams of followers that have something to be told of the partition.
+    streams: Vec<Arc<FollowerStream>>,
+    /// The leader that has something to be told of it.
+    leader: Option<NodeId>,
+    /// The replica waits for a cut.
+    cut: bool,
 }
 
 impl AckWaiters {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(crate) fn add(
         &mut self,
         position: AckPosition,
@@ -112,14 +135,43 @@ impl Due {
         self.readers.extend(readers.iter().cloned());
     }
 
-    /// Tells everyone. Call without holding any lock.
-    pub(crate) fn wake(self) {
+    pub(crate) fn stream(&mut self, stream: &Arc<FollowerStream>) {
+        self.streams.push(Arc::clone(stream));
+    }
+
+    pub(crate) fn leader(&mut self, leader: NodeId) {
+        self.leader = Some(leader);
+    }
+
+    pub(crate) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// Tells everyone of `partition`. Call without holding any lock.
+    pub(super) fn wake(self, partition: &Partition) {
+        if self.cut || self.leader.is_some() || !self.streams.is_empty() {
+            self.wake_replicas(partition);
+        }
         for (waiter, verdict) in self.acks {
             // The producer may have given up meanwhile: then nobody is there to be told.
             let _ = waiter.send(verdict);
         }
         for reader in self.readers {
             reader.notify_one();
+        }
+    }
+
+    fn wake_replicas(&self, partition: &Partition) {
+        // A partition that is going away has nothing to say any more.
+        let Some(itself) = partition.this.upgrade() else { return };
+        for stream in &self.streams {
+            stream.list(Arc::clone(&itself));
+        }
+        if let Some(leader) = self.leader {
+            partition.hub.upstream(leader).outbox.put(Arc::clone(&itself));
+        }
+        if self.cut {
+            partition.hub.cuts.put(itself);
         }
     }
 }
@@ -132,6 +184,11 @@ mod tests {
         receiver.try_recv().ok()
     }
 
+    fn wake(due: Due) {
+        let bench = crate::bench::Bench::stepped();
+        due.wake(&bench.partition());
+    }
+
     #[test]
     fn each_waiter_is_told_when_its_own_position_reaches_its_end() {
         let mut waiters = AckWaiters::default();
@@ -140,14 +197,14 @@ mod tests {
 
         let mut due = Due::default();
         waiters.reached(Offset(7), Offset(4), &mut due);
-        due.wake();
+        wake(due);
 
         assert_eq!(told(&mut committed), None);
         assert_eq!(told(&mut durable), Some(Ok(())));
 
         let mut due = Due::default();
         waiters.reached(Offset(7), Offset(5), &mut due);
-        due.wake();
+        wake(due);
         assert_eq!(told(&mut committed), Some(Ok(())));
     }
 
@@ -159,7 +216,7 @@ mod tests {
 
         let mut due = Due::default();
         waiters.reached(Offset(15), Offset(15), &mut due);
-        due.wake();
+        wake(due);
 
         assert_eq!(told(&mut duplicate), Some(Ok(())));
         assert_eq!(told(&mut later), None);
@@ -172,7 +229,7 @@ mod tests {
 
         let mut due = Due::default();
         waiters.fail_all(AckError::LeadershipLost, &mut due);
-        due.wake();
+        wake(due);
 
         assert_eq!(told(&mut waiting), Some(Err(AckError::LeadershipLost)));
     }

@@ -14,7 +14,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Condvar, Mutex, RwLock};
 use thalweg_env::fs::{self, DirLock, EntryKind as FsEntry, Fs};
 use thalweg_record::BatchHeader;
-use thalweg_types::{DirId, Offset, Timestamp, TopicIdPartition, TopicPartition, Uuid};
+use thalweg_types::{
+    BrokerEpoch, DirId, Offset, Timestamp, TopicIdPartition, TopicPartition, Uuid,
+};
 
 use super::space::Room;
 use super::{Inner, LogDirOptions, Shared, Suspect};
@@ -52,8 +54,9 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         _ => at("lock")(source),
     })?;
     let meta = open_meta(&*fs, &options)?;
-    let was_clean =
+    let clean_mark =
         take_clean_mark(&*fs, &path, meta).map_err(at("read the clean-shutdown mark"))?;
+    let was_clean = clean_mark.is_some();
     let checkpoints = read_checkpoint(&*fs, &path).map_err(at("read the checkpoint"))?;
     let covered = checkpoints.iter().flatten().map(|(_, log)| log.covered_position);
     let position_min = covered.max().unwrap_or(0);
@@ -95,6 +98,8 @@ pub(super) fn open(options: LogDirOptions) -> Result<(Inner, Box<dyn DirLock>), 
         folders: Mutex::new(()),
         suspects,
         was_clean,
+        clean_session: clean_mark.flatten(),
+        session: Mutex::new(None),
         meta: Mutex::new(meta),
         flushing: Mutex::new(()),
         writing: Mutex::new(()),
@@ -173,14 +178,18 @@ fn open_meta(fs: &dyn Fs, options: &LogDirOptions) -> Result<StorageMeta, OpenEr
     Ok(meta)
 }
 
-/// Whether the mark of a clean stop is there and of this dir. It is durably gone on return (R13).
-fn take_clean_mark(fs: &dyn Fs, dir: &Path, meta: StorageMeta) -> io::Result<bool> {
+/// The session in the mark of a clean stop, if that is there and of this dir. It is durably gone on return (R13).
+fn take_clean_mark(
+    fs: &dyn Fs,
+    dir: &Path,
+    meta: StorageMeta,
+) -> io::Result<Option<Option<BrokerEpoch>>> {
     let path = dir.join(layout::CLEAN_SHUTDOWN);
-    let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX)? else { return Ok(false) };
+    let Some(text) = fs::read_whole(fs, &path, layout::TEXT_BYTES_MAX)? else { return Ok(None) };
     fs.remove_file(&path)?;
     fs.sync_dir(dir)?;
-    let expected = layout::with_checksum(format!("directory.id={}\n", meta.dir_id));
-    Ok(text == expected.as_bytes())
+    let text = std::str::from_utf8(&text).ok();
+    Ok(text.and_then(|text| layout::session_in_clean_mark(text, meta.dir_id)))
 }
 
 fn read_checkpoint(

@@ -198,6 +198,7 @@ fn a_second_start_finds_everything_whether_the_first_ended_cleanly_or_not() {
         assert_eq!(before.len(), 300);
         let producers = log.inspect(|core| core.producers().clone());
         dir.step_flush().unwrap();
+        dir.begin_session(BrokerEpoch(42));
         if clean {
             dir.shutdown().unwrap();
         }
@@ -206,6 +207,7 @@ fn a_second_start_finds_everything_whether_the_first_ended_cleanly_or_not() {
 
         let dir = bench.open();
         assert_eq!((dir.was_clean(), dir.meta()), (clean, meta));
+        assert_eq!(dir.clean_session(), clean.then_some(BrokerEpoch(42)));
         let log = dir.log(&id(0)).unwrap();
         assert_eq!(read_all(&log, Offset(0)), before);
         assert_eq!(log.offsets().durable_end(), Offset(300));

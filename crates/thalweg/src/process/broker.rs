@@ -27,6 +27,9 @@ use super::machine::Machine;
 use super::operations::{Operations, say};
 use super::{kafka, log_dir};
 
+/// How long a broker that stops waits for others to take over what it leads.
+const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(20);
+
 pub(super) struct Broker {
     kafka: ListenerHandle,
     /// Of gateways, on the internal listener.
@@ -76,7 +79,8 @@ impl Composition for Broker {
         .await?;
         machine.check_broker(&broker);
         let (gateways, streams) = InternalService::new(Arc::clone(&broker));
-        let routes = Routes::new().with(gateways);
+        let replication = broker.replication_service().into_server();
+        let routes = Routes::new().with(gateways).with(replication);
         let internal = Server::new(ServerOptions::default()).serve_on(listener, routes)?;
         let kafka = kafka::serve(settings, kafka, &broker, &machine)?;
         Operations::started(&machine);
@@ -85,6 +89,9 @@ impl Composition for Broker {
 
     async fn shutdown(self) {
         self.operations.stopping();
+        // Clients are still told who leads instead.
+        self.broker.hand_over(HAND_OVER_TIME_MAX).await;
+        tracing::debug!("leaderships handed over");
         // Ends the streams that the server would otherwise wait for.
         self.streams.close();
         self.internal.shutdown().await;
@@ -121,6 +128,7 @@ pub(super) fn options(
         // What is left is for other answers.
         fetch_memory_bytes_max: broker.kafka.unsent_bytes_max / 4 * 3,
         heartbeat_interval: Duration::from_millis(broker.heartbeat_interval_ms),
+        session_timeout: Duration::from_millis(broker.session_timeout_ms),
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
     }

@@ -1,0 +1,55 @@
+//! The broker's lease with the controller, for every thread to look at (R11).
+//!
+//! Heartbeats confirm it; each partition asks for it as it is entered, so that its end needs no timer and reaches all of them at once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use thalweg_replication_core::ControllerLease;
+use thalweg_types::Moment;
+
+#[derive(Debug)]
+pub(crate) struct Lease {
+    rule: Mutex<ControllerLease>,
+    /// The rule's deadline in milliseconds; 0 before the first confirmation.
+    ends_at: AtomicU64,
+}
+
+impl Lease {
+    pub(crate) fn new(session_timeout: Duration) -> Self {
+        let session_ms = u64::try_from(session_timeout.as_millis()).unwrap_or(u64::MAX);
+        Self { rule: Mutex::new(ControllerLease::new(session_ms)), ends_at: AtomicU64::new(0) }
+    }
+
+    /// A heartbeat sent at `sent_at` was answered with success.
+    pub(crate) fn confirm(&self, sent_at: Moment) {
+        let mut rule = self.rule.lock();
+        rule.confirm(sent_at);
+        let ends_at = rule.deadline().map_or(0, |at| at.0);
+        self.ends_at.store(ends_at, Ordering::Release);
+    }
+
+    pub(crate) fn is_valid(&self, now: Moment) -> bool {
+        now.0 < self.ends_at.load(Ordering::Acquire)
+    }
+
+    /// When it ends unless it is confirmed again; `None` before the first time.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.rule.lock().deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_sees_what_the_rule_says() {
+        let lease = Lease::new(Duration::from_secs(8));
+        assert!(!lease.is_valid(Moment(0)), "never confirmed");
+        lease.confirm(Moment(1_000));
+        assert!(lease.is_valid(Moment(6_999)) && !lease.is_valid(Moment(7_000)));
+        assert_eq!(lease.deadline(), Some(Moment(7_000)));
+    }
+}

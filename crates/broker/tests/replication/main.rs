@@ -1,0 +1,176 @@
+//! Lives of replicated partitions: brokers that die, come back, lead, are cut off, and lose nothing that they acknowledged.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rig::{Rig, node_id, value_of};
+use thalweg_types::{Acks, Offset};
+
+/// What was acknowledged, by where it is.
+type Acknowledged = BTreeMap<Offset, Vec<u8>>;
+
+async fn produce(rig: &Rig, topic: &str, values: std::ops::Range<usize>) -> Acknowledged {
+    let mut acknowledged = Acknowledged::new();
+    for number in values {
+        let value = format!("value {number}").into_bytes();
+        acknowledged.insert(rig.produce(topic, &value).await, value);
+    }
+    acknowledged
+}
+
+/// Every batch holds one record.
+fn assert_has(log: &[Bytes], acknowledged: &Acknowledged) {
+    for (offset, value) in acknowledged {
+        let batch = &log[usize::try_from(offset.0).unwrap()];
+        assert_eq!(value_of(batch), *value, "at {offset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_by_all_is_on_every_replica() {
+    let rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let acknowledged = produce(&rig, "orders", 0..30).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    assert_eq!(rig.state("orders").isr.len(), 3);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_died_leaves_the_in_sync_replicas_and_comes_back_to_them() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let mut acknowledged = produce(&rig, "orders", 0..5).await;
+    rig.kill(3).await;
+    rig.in_sync("orders", 2).await;
+    acknowledged.append(&mut produce(&rig, "orders", 5..25).await);
+    rig.start(3).await;
+    rig.in_sync("orders", 3).await;
+    acknowledged.append(&mut produce(&rig, "orders", 25..30).await);
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_died_is_followed_by_another_and_cuts_off_what_only_it_had() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let mut acknowledged = produce(&rig, "orders", 0..10).await;
+    // Both followers die: what the leader still takes is nowhere else.
+    rig.kill(2).await;
+    rig.kill(3).await;
+    for number in 0..5 {
+        let value = format!("lonely {number}").into_bytes();
+        assert!(rig.try_produce(1, "orders", &value, Acks::Leader).await.is_some());
+    }
+    let lonely_end = rig.log(1, "orders").offsets().log_end();
+    assert!(rig.log(1, "orders").offsets().high_watermark() < lonely_end);
+    rig.kill(1).await;
+    // They have everything that was acknowledged by all, and lead again.
+    rig.start(2).await;
+    rig.start(3).await;
+    rig.until("another leads", || rig.leader("orders").is_some_and(|leader| leader != 1)).await;
+    acknowledged.append(&mut produce(&rig, "orders", 10..30).await);
+    rig.start(1).await;
+    rig.in_sync("orders", 3).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    assert!(log.iter().all(|batch| !value_of(batch).starts_with(b"lonely")));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_replica_catches_up_while_others_are_acknowledged() {
+    let mut rig = Rig::new(3).await;
+    rig.create("large", &[1, 2, 3], 2).await;
+    rig.create("quick", &[1, 2, 3], 3).await;
+    rig.kill(3).await;
+    rig.in_sync("large", 2).await;
+    let value = vec![7; 512 << 10];
+    for _ in 0..100 {
+        rig.produce("large", &value).await;
+    }
+    rig.start(3).await;
+    let large_end = rig.log(1, "large").offsets().log_end();
+    let is_behind = |rig: &Rig| rig.log(3, "large").offsets().log_end() < large_end;
+    let mut acknowledged = Acknowledged::new();
+    let mut waits = Vec::new();
+    while is_behind(&rig) || acknowledged.len() < 20 {
+        let began = std::time::Instant::now();
+        acknowledged.append(&mut produce(&rig, "quick", waits.len()..waits.len() + 1).await);
+        waits.push(began.elapsed());
+    }
+    waits.sort_unstable();
+    let (median, last) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    println!(
+        "{} acknowledged beside the catch-up: median {median:?}, longest {last:?}",
+        waits.len()
+    );
+    assert!(median < Duration::from_secs(5), "acknowledgements took {median:?}");
+    rig.in_sync("large", 3).await;
+    rig.converged("large", &[1, 2, 3]).await;
+    let log = rig.converged("quick", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_from_the_controller_stops_by_itself_and_what_it_took_is_gone() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let mut acknowledged = produce(&rig, "orders", 0..5).await;
+    rig.cut_from_controller(1);
+    rig.until("another leads", || rig.leader("orders").is_some_and(|leader| leader != 1)).await;
+    // It was to stop before the controller gave up on it.
+    for acks in [Acks::None, Acks::Leader, Acks::All] {
+        assert_eq!(rig.try_produce(1, "orders", b"zombie", acks).await, None);
+    }
+    acknowledged.append(&mut produce(&rig, "orders", 5..15).await);
+    rig.kill(1).await;
+    rig.start(1).await;
+    rig.in_sync("orders", 3).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    assert!(log.iter().all(|batch| value_of(batch) != b"zombie"));
+    assert!(rig.state("orders").replicas.contains(&node_id(&rig, 1)));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_hands_over_leaves_nobody_without_an_answer() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let mut acknowledged = produce(&rig, "orders", 0..5).await;
+    let before = rig.state("orders").leader_epoch;
+    let broker = rig.nodes[&1].broker.clone();
+    let handing_over = tokio::spawn(async move {
+        let began = std::time::Instant::now();
+        assert!(broker.hand_over(Duration::from_secs(60)).await, "never let go");
+        began.elapsed()
+    });
+    // Every try is answered: with an acknowledgement, or with a refusal before anything was appended.
+    for number in 5..60 {
+        let value = format!("value {number}").into_bytes();
+        acknowledged.insert(rig.produce_surely(&value, "orders").await, value);
+    }
+    println!("handed over in {:?}", handing_over.await.unwrap());
+    assert!(rig.leader("orders").is_some_and(|leader| leader != 1));
+    assert!(rig.state("orders").leader_epoch > before);
+    rig.stop_one(1).await;
+    rig.start(1).await;
+    rig.in_sync("orders", 3).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    assert_eq!(log.len(), acknowledged.len(), "nothing twice");
+    rig.stop().await;
+}
