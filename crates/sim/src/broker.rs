@@ -62,6 +62,7 @@ pub(crate) struct Broker {
     has_ended_cleanly: bool,
     pub(crate) faults: Faults,
     rng: Rng,
+    later_rng: Rng,
 }
 
 /// What outlives the process.
@@ -84,6 +85,8 @@ pub(crate) struct Faults {
     pub(crate) disk_full: bool,
     /// The high watermark that a log notes down for its next life is an old one.
     pub(crate) keeps_old_positions: bool,
+    /// Cuts wait for the disk, and other things happen first.
+    pub(crate) late_cuts: bool,
     /// Of the wall clock.
     pub(crate) skew_ms: i64,
     /// Of the monotonic clock, in thousandths.
@@ -99,6 +102,15 @@ pub(crate) struct Part {
     sessions: BTreeMap<(NodeId, u32), u64>,
     /// When it is woken next.
     wake_at: Option<Moment>,
+    /// Ordered in this epoch, and not made yet.
+    cut: Option<(LeaderEpoch, Cut)>,
+}
+
+/// What a follower wants of its log.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Truncate { to: Offset, unclean: bool },
+    Restart { at: Offset },
 }
 
 /// A producer that waits for the high watermark, or for the leader's own disk.
@@ -153,10 +165,12 @@ impl Broker {
                 fail_flush: false,
                 disk_full: false,
                 keeps_old_positions: false,
+                late_cuts: false,
                 skew_ms: 0,
                 rate: 1_000,
             },
             rng,
+            later_rng: Rng::new(seed, &format!("later broker {host}")),
         }
     }
 

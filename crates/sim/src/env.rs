@@ -46,6 +46,11 @@ pub(crate) enum Event {
         epoch: LeaderEpoch,
         attempt: u32,
     },
+    Cut {
+        broker: Host,
+        life: u64,
+        partition: TopicIdPartition,
+    },
     BrokerTick {
         broker: Host,
         life: u64,

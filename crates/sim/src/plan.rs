@@ -58,6 +58,8 @@ pub(crate) struct Later {
     pub(crate) wishes: bool,
     /// High watermarks that a log notes down are old.
     pub(crate) old_positions: bool,
+    /// Cuts wait for the disk, and other things happen first.
+    pub(crate) late_cuts: bool,
 }
 
 impl Plan {
@@ -70,6 +72,8 @@ impl Plan {
             repeats: plan.kinds.network && rng.chance(500),
             old_positions: rng.chance(400),
             wishes: plan.kinds.administration && rng.chance(500),
+            // Last: what is drawn before it stays what it was for the seeds that are kept.
+            late_cuts: rng.chance(600),
         };
         plan
     }

@@ -72,6 +72,7 @@ impl Sim {
         for broker in &mut sim.brokers {
             broker.faults.rate = sim.nemesis.clock_rate();
             broker.faults.keeps_old_positions = sim.plan.later.old_positions;
+            broker.faults.late_cuts = sim.plan.later.late_cuts;
         }
         if let Some(first) = sim.plan.script.as_ref().and_then(|script| script.steps.first()) {
             sim.env.at(first.at, Event::Script(0));
@@ -143,6 +144,7 @@ impl Sim {
         let (host, life) = match &event {
             Event::FlushDone { broker, life }
             | Event::Wake { broker, life, .. }
+            | Event::Cut { broker, life, .. }
             | Event::AlterTimeout { broker, life, .. }
             | Event::BrokerTick { broker, life } => (*broker, *life),
             _ => return,
@@ -153,6 +155,7 @@ impl Sim {
         }
         match event {
             Event::FlushDone { .. } => broker.handle_flush_done(env),
+            Event::Cut { partition, .. } => broker.handle_cut_due(env, partition),
             Event::Wake { partition, deadline, .. } => {
                 broker.handle_wake(env, partition, deadline);
             }
@@ -209,6 +212,7 @@ impl Sim {
             Event::StreamBroken { at, .. } => Some(*at),
             Event::FlushDone { broker, .. }
             | Event::Wake { broker, .. }
+            | Event::Cut { broker, .. }
             | Event::AlterTimeout { broker, .. }
             | Event::BrokerTick { broker, .. } => Some(*broker),
             Event::CommitDone { controller, .. } | Event::Learn { controller, .. } => {

@@ -82,7 +82,7 @@ fn named_scripts_lose_nothing() {
     }
 }
 
-/// Twice as many as the hardest of them took when this was written.
+/// Three times as many as the hardest of them took when this was written.
 const BUG_SEEDS_MAX: u64 = 45;
 
 #[test]

@@ -155,7 +155,7 @@ impl Broker {
             replica.handle_shutdown();
         }
         let (waiters, sessions) = (Vec::new(), std::collections::BTreeMap::new());
-        Part { replica, log, waiters, sessions, wake_at: None }
+        Part { replica, log, waiters, sessions, wake_at: None, cut: None }
     }
 
     /// A damaged replica is of no use once somebody else leads: it begins anew and catches up.

@@ -2,9 +2,9 @@
 
 use thalweg_invariants::{Mutant, mutant};
 use thalweg_replication_core::{AckFailure, Action, AlterOutcome, Fitness, PushCursor, Role};
-use thalweg_types::{Acks, Durability, LeaderEpoch, Moment, TopicIdPartition};
+use thalweg_types::{Acks, Durability, LeaderEpoch, Moment, Offset, TopicIdPartition};
 
-use super::{Asked, Broker, Part};
+use super::{Asked, Broker, Cut, Part};
 use crate::disk::Batch;
 use crate::env::{Env, Event};
 use crate::message::{Ask, CLIENTS, CallResult, Message, OwnedPush, StreamMessage};
@@ -60,7 +60,7 @@ impl Broker {
     }
 
     fn execute(&mut self, env: &mut Env, id: TopicIdPartition, part: &mut Part, action: Action) {
-        let (host, wall) = (self.host, self.wall(env));
+        let host = self.host;
         env.note(|| format!("broker {host} {id} {action:?}"));
         match action {
             Action::BeginEpoch(epoch) => {
@@ -97,24 +97,9 @@ impl Broker {
                 env.stream(host, connection, StreamMessage::Handshake(id, handshake));
             }
             Action::Truncate { to, unclean } => {
-                env.stats.truncations += 1;
-                let known = (part.log.high_watermark(), self.is_marked(id));
-                let who = (host, self.node());
-                match part.log.truncate(to, unclean, wall) {
-                    Ok(removed) => env.oracle.cut(id, who, &removed, known),
-                    Err(error) => env.oracle.violated("I12", || format!("{id}: {host}: {error}")),
-                }
-                env.oracle.check_producers(id, host, &part.log);
-                part.replica.handle_cut(part.log.view(), self.moment(env));
+                self.order_cut(env, id, part, Cut::Truncate { to, unclean });
             }
-            Action::Restart { at } => {
-                let removed: Vec<_> =
-                    part.log.disk.batches().filter(|batch| batch.end() > at).copied().collect();
-                let known = (part.log.high_watermark(), self.is_marked(id));
-                env.oracle.cut(id, (host, self.node()), &removed, known);
-                part.log.restart_at(at, wall);
-                part.replica.handle_cut(part.log.view(), self.moment(env));
-            }
+            Action::Restart { at } => self.order_cut(env, id, part, Cut::Restart { at }),
             Action::FollowHighWatermark(to) => {
                 part.log.core.follow_high_watermark(to);
                 env.oracle.check_positions(id, host, &part.log);
@@ -128,13 +113,60 @@ impl Broker {
                 if !env.oracle.has_liar {
                     env.oracle.violated("G-HW", || format!("{id}: broker {host} halts"));
                 }
+                self.report_unfit(env, id);
             }
-            Action::ReportUnfit(_) => {
-                if let Some((node, epoch)) = self.session {
-                    self.ask(env, Asked::Unfit, Ask::Unfit { node, epoch, partition: id });
+            Action::ReportUnfit(_) => self.report_unfit(env, id),
+        }
+    }
+
+    fn report_unfit(&mut self, env: &mut Env, id: TopicIdPartition) {
+        if let Some((node, epoch)) = self.session {
+            self.ask(env, Asked::Unfit, Ask::Unfit { node, epoch, partition: id });
+        }
+    }
+
+    /// At once, or, as where cuts wait for the disk, a while later.
+    fn order_cut(&mut self, env: &mut Env, id: TopicIdPartition, part: &mut Part, cut: Cut) {
+        if !self.faults.late_cuts {
+            self.make_cut(env, id, part, cut);
+            return;
+        }
+        part.cut = Some((part.replica.epoch(), cut));
+        let delay = self.later_rng.between(0, if self.faults.slow_disk { 900 } else { 30 }) * MS;
+        env.after(delay, Event::Cut { broker: self.host, life: self.life, partition: id });
+    }
+
+    /// Makes the cut that the replica waits for, if it still does: another leader was told of the log as it is.
+    pub(crate) fn handle_cut_due(&mut self, env: &mut Env, id: TopicIdPartition) {
+        self.with(env, id, |broker, env, part| {
+            let Some((epoch, cut)) = part.cut.take() else { return };
+            if part.replica.epoch() == epoch && matches!(part.replica.role(), Role::Follower(_)) {
+                broker.make_cut(env, id, part, cut);
+            }
+        });
+    }
+
+    fn make_cut(&mut self, env: &mut Env, id: TopicIdPartition, part: &mut Part, cut: Cut) {
+        let (host, wall) = (self.host, self.wall(env));
+        let known = (part.log.high_watermark(), self.is_marked(id));
+        let who = (host, self.node());
+        match cut {
+            Cut::Truncate { to, unclean } => {
+                env.stats.truncations += 1;
+                match part.log.truncate(to, unclean, wall) {
+                    Ok(removed) => env.oracle.cut(id, who, &removed, known),
+                    Err(error) => env.oracle.violated("I12", || format!("{id}: {host}: {error}")),
                 }
+                env.oracle.check_producers(id, host, &part.log);
+            }
+            Cut::Restart { at } => {
+                let removed: Vec<_> =
+                    part.log.disk.batches().filter(|batch| batch.end() > at).copied().collect();
+                env.oracle.cut(id, who, &removed, known);
+                part.log.restart_at(at, wall);
             }
         }
+        part.replica.handle_cut(part.log.view(), self.moment(env));
     }
 
     /// Whether an unclean election allows to lose what is committed.
@@ -234,7 +266,9 @@ impl Broker {
     pub(super) fn answer_waiting(&mut self, env: &mut Env, part: &mut Part) {
         let high_watermark = part.log.high_watermark();
         let offsets = part.log.core.offsets();
+        // R11: who may have been replaced acknowledges nothing on its own.
         let has_own = match part.log.core.config().durability {
+            _ if !part.replica.may_serve_readers() => Offset::ZERO,
             Durability::Fsync => offsets.recovery_point(),
             Durability::Replicated => offsets.log_end(),
         };
