@@ -86,6 +86,8 @@ pub(super) fn open(
     let place = cut::Place { fs: &shared.fs, open_files: &shared.open_files, folder: path };
     let checkpoint = match &cut {
         Some((to, false)) if checkpoints.is_some() => {
+            // A process that was killed may have left the decision in memory only.
+            shared.fs.sync_dir(path)?;
             cut::carry_out(place, to)?;
             names = list_files(shared, path)?;
             Some(to)
