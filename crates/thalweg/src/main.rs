@@ -22,14 +22,16 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// - `cache_oblivious:false`: by default every large allocation lies at a random offset in one page more than it needs, so that a freed
 ///   one rarely fits the next.
 /// - `narenas:1`: what one thread's connections freed is found by all others. Small allocations have their threads' caches.
-/// - `background_thread:true`: what nobody used for ten seconds goes back to the system, also when nothing is allocated any more.
+/// - `dirty_decay_ms:30000`: what nobody used for half a minute goes back to the system. The newest batches leave memory many at a time, and
+///   at a moderate rate it takes longer than the usual ten seconds until all of it is used again.
+/// - `background_thread:true`: also when nothing is allocated any more.
 #[expect(
     unsafe_code,
     reason = "jemalloc looks for this symbol; nothing else in the program has its name"
 )]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static ALLOCATOR_OPTIONS: &[u8; 55] =
-    b"cache_oblivious:false,narenas:1,background_thread:true\0";
+pub static ALLOCATOR_OPTIONS: &[u8; 76] =
+    b"cache_oblivious:false,narenas:1,dirty_decay_ms:30000,background_thread:true\0";
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -97,9 +97,9 @@ fn every_bad_input_gets_its_answer_and_harms_nobody() {
     assert_documented(&table_text(&lines));
 }
 
-/// The memory once it is below `enough`, or some time later: what the allocator holds goes back after ten seconds of not being used.
+/// The memory once it is below `enough`, or some time later: what the allocator holds goes back after half a minute of not being used.
 fn resident_bytes_at_rest(server: &Server, enough: u64) -> u64 {
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 4 * PATIENCE;
     loop {
         let bytes = server.resident_bytes();
         if bytes < enough || Instant::now() > deadline {
