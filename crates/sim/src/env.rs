@@ -79,10 +79,11 @@ pub(crate) enum Event {
     Script(usize),
 }
 
+/// Small, because the queue moves it about; the event stays where it is.
 struct Scheduled {
     at: Time,
     sequence: u64,
-    event: Event,
+    place: usize,
 }
 
 /// One replication connection, from a follower's host to a leader's.
@@ -113,6 +114,9 @@ pub(crate) struct Stats {
 pub(crate) struct Env {
     pub(crate) now: Time,
     queue: BinaryHeap<Reverse<Scheduled>>,
+    /// By place; `None` where nothing waits.
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
     sequence: u64,
     pub(crate) network: Network,
     connections: BTreeMap<u64, Connection>,
@@ -137,6 +141,8 @@ impl Env {
         Self {
             now: 0,
             queue: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             sequence: 0,
             network: Network::new(seed),
             connections: BTreeMap::new(),
@@ -157,7 +163,17 @@ impl Env {
     pub(crate) fn at(&mut self, at: Time, event: Event) {
         let sequence = self.sequence;
         self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence, event }));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence, place }));
     }
 
     pub(crate) fn after(&mut self, delay: Time, event: Event) {
@@ -173,7 +189,8 @@ impl Env {
         self.now = next.at;
         self.stats.events += 1;
         self.mark(&[next.at, next.sequence]);
-        Some(next.event)
+        self.free.push(next.place);
+        self.events.get_mut(next.place).and_then(Option::take)
     }
 
     pub(crate) fn fresh_id(&mut self) -> u64 {
