@@ -134,7 +134,7 @@ pub(crate) fn led_by(leader: i32, epoch: i32) -> Registration {
 
 pub(crate) fn take_over(partition: &Partition, registration: &Registration) {
     let metadata = Metadata { applied: LogIndex(1), partition: registration, peers: &[] };
-    partition.handle_metadata(&metadata, partition.log().config(), RULES).unwrap();
+    partition.handle_metadata(&metadata, false, partition.log().config(), RULES).unwrap();
 }
 
 /// Node 1 leads alone from now on.

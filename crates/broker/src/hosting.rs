@@ -50,6 +50,10 @@ enum HostingError {
     Storage(#[from] StorageError),
     #[error("its leader epoch could not be begun: {0}")]
     Epoch(#[from] AppendError),
+    #[error(
+        "its files are damaged, and no other replica leads that is known to have all of it; `thalweg log verify` says what is wrong"
+    )]
+    Damaged,
 }
 
 impl Hosted {
@@ -269,7 +273,10 @@ impl Reconciler {
                 let name = TopicPartition { topic: topic.name.clone(), partition: index };
                 let log = match self.log_dir.log(&id) {
                     Some(log) => log,
-                    None => self.log_dir.create(name.clone(), topic.id, log_config.clone())?,
+                    None => {
+                        self.set_damaged_aside(id, state)?;
+                        self.log_dir.create(name.clone(), topic.id, log_config.clone())?
+                    }
                 };
                 let partition = Partition::new(name, id, log, rules, Arc::clone(&self.hub));
                 self.hosted.insert(Arc::clone(&partition));
@@ -279,7 +286,35 @@ impl Reconciler {
         let (registration, peers) = (of_image(state), peers(image, state));
         let applied = image.position().index;
         let metadata = Metadata { applied, partition: &registration, peers: &peers };
-        Ok(partition.handle_metadata(&metadata, log_config, rules)?)
+        let is_dispensable = self.is_dispensable(state);
+        Ok(partition.handle_metadata(&metadata, is_dispensable, log_config, rules)?)
+    }
+
+    /// Whether another replica leads, and nobody counts on this one having anything.
+    fn is_dispensable(&self, state: &thalweg_metadata_core::Partition) -> bool {
+        let me = self.node_id;
+        state.leader.is_some_and(|leader| leader != me)
+            && !state.isr.contains(&me)
+            && !state.elr.contains(&me)
+    }
+
+    /// A replica whose files were found damaged begins anew, and catches up, once nobody counts on it.
+    fn set_damaged_aside(
+        &self,
+        id: TopicIdPartition,
+        state: &thalweg_metadata_core::Partition,
+    ) -> Result<(), HostingError> {
+        if !self.log_dir.suspects().iter().any(|suspect| suspect.id == Some(id)) {
+            return Ok(());
+        }
+        if !self.is_dispensable(state) {
+            return Err(HostingError::Damaged);
+        }
+        if let Some(path) = self.log_dir.set_suspect_aside(&id)? {
+            let path = path.display();
+            tracing::warn!(partition = %id, %path, "damaged files are set aside; the replica begins anew");
+        }
+        Ok(())
     }
 
     fn topic_config(&self, image: &Image, topic: &Topic) -> TopicConfig {

@@ -153,7 +153,8 @@ impl Partition {
 
     // Inputs ----------------------------------------------------------------------------------------------------------------------
 
-    /// Takes over the registration, and the topic's configuration as it is now.
+    /// Takes over the registration, and the topic's configuration as it is now. A damaged replica on which nobody counts (`is_dispensable`)
+    /// begins anew; that waits for the disk.
     ///
     /// # Errors
     ///
@@ -161,11 +162,15 @@ impl Partition {
     pub(crate) fn handle_metadata(
         &self,
         metadata: &replication::Metadata<'_>,
+        is_dispensable: bool,
         config: LogConfig,
         rules: AppendRules,
     ) -> Result<(), thalweg_storage::AppendError> {
         self.rules.store(Arc::new(rules));
         self.enter(|entered| {
+            if is_dispensable {
+                self.rebuild_if_damaged(&mut entered.inner);
+            }
             let (inner, now) = (&mut *entered.inner, entered.now);
             self.log.inspect(|core| inner.replica.handle_metadata(metadata, view_of(core), now));
             // What is older than what the replica goes by must not loosen what it counts as durable.
@@ -174,6 +179,26 @@ impl Partition {
             entered.settle();
             entered.inner.begin_epoch(&self.log)
         })
+    }
+
+    /// What was found damaged while it was served is dropped whole; the leader has it all.
+    fn rebuild_if_damaged(&self, inner: &mut Inner) {
+        let is_leader = inner.replica.as_leader().is_some();
+        if inner.replica.fitness() != Fitness::Suspect || is_leader {
+            return;
+        }
+        match self.log.restart(Offset::ZERO) {
+            Ok(()) => {
+                tracing::warn!(partition = %self.name, "the damaged replica begins anew");
+                inner.replica = self.hub.replica(Fitness::Fit);
+                inner.links.clear();
+                inner.to_leader = ToLeader::default();
+                (inner.cut, inner.wake_at) = (None, None);
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.name, %error, "the damaged replica cannot begin anew");
+            }
+        }
     }
 
     /// Appends one checked batch as the leader. The journal holds it when this returns; when it may be acknowledged the returned

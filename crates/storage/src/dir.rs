@@ -327,6 +327,33 @@ impl LogDir {
         self.retire(id, layout::STRAY_FOLDER_SUFFIX)
     }
 
+    /// Sets the folder of a damaged partition aside, like [`LogDir::set_aside`], so that its replica can begin anew. Returns where it is;
+    /// `None` when no folder of that partition was found damaged, or it is set aside already. Waits for the disk.
+    pub fn set_suspect_aside(
+        &self,
+        id: &TopicIdPartition,
+    ) -> Result<Option<PathBuf>, StorageError> {
+        let inner = &self.inner;
+        let shared = &inner.shared;
+        let _folders = inner.folders.lock();
+        let suspect = inner.suspects.iter().find(|suspect| suspect.id == Some(*id));
+        let Some(suspect) = suspect.filter(|_| self.log(id).is_none()) else { return Ok(None) };
+        let folder = shared.path.join(suspect.name.to_string());
+        let aside =
+            layout::unserved_folder(&suspect.name, id.topic_id, layout::STRAY_FOLDER_SUFFIX);
+        let aside = shared.path.join(aside);
+        let moved = match shared.fs.kind(&folder) {
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => {
+                shared.fs.rename(&folder, &aside).and_then(|()| shared.fs.sync_dir(&shared.path))
+            }
+            Err(error) => Err(error),
+        };
+        let operation = "set a damaged log aside";
+        moved.map_err(|source| StorageError::Io { path: folder, operation, source })?;
+        Ok(Some(aside))
+    }
+
     /// Takes a log out of service and gives its folder a name that says why; returns the new path.
     fn retire(&self, id: &TopicIdPartition, suffix: &str) -> Result<PathBuf, StorageError> {
         let inner = &self.inner;

@@ -174,3 +174,22 @@ async fn a_broker_that_hands_over_leaves_nobody_without_an_answer() {
     assert_eq!(log.len(), acknowledged.len(), "nothing twice");
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_files_are_damaged_begins_anew_and_keeps_them_aside() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    let mut acknowledged = produce(&rig, "orders", 0..10).await;
+    rig.stop_one(3).await;
+    let logs = rig.place(3);
+    std::fs::remove_file(logs.join("orders-0").join("00000000000000000000.log")).unwrap();
+    acknowledged.append(&mut produce(&rig, "orders", 10..15).await);
+    rig.start(3).await;
+    rig.in_sync("orders", 3).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    assert_has(&log, &acknowledged);
+    let names = std::fs::read_dir(logs).unwrap().map(|entry| entry.unwrap().file_name());
+    let is_aside = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-stray");
+    assert!(names.into_iter().any(is_aside), "the damaged files are kept");
+    rig.stop().await;
+}

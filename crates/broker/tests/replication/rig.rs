@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Rig {
             .serve_in_memory(Routes::new().with(self.controller.service()));
         let channel = channel_in_memory(connector);
         let events = LogEvents::new();
-        let place = self.dir.path().join(number.to_string());
+        let place = self.place(number);
         let log_dir = Arc::new(open(&place, &events).await);
         let kept = Arc::downgrade(&log_dir);
         let broker = Broker::start(Parts {
@@ -94,6 +94,11 @@ impl Rig {
         let internal = Server::new(server).serve_on(listener, routes).unwrap();
         let node = Node { broker, log_dir: kept, controller: Some(controller), internal };
         self.nodes.insert(number, node);
+    }
+
+    /// Where a broker keeps its logs.
+    pub(crate) fn place(&self, number: usize) -> PathBuf {
+        self.dir.path().join(number.to_string())
     }
 
     /// The process dies: nobody is told, and nothing is finished.
