@@ -87,6 +87,8 @@ pub(crate) struct Faults {
     pub(crate) keeps_old_positions: bool,
     /// Cuts wait for the disk, and other things happen first.
     pub(crate) late_cuts: bool,
+    /// Metadata entries that come together are followed together: nobody sees what was between them.
+    pub(crate) coalesces: bool,
     /// Of the wall clock.
     pub(crate) skew_ms: i64,
     /// Of the monotonic clock, in thousandths.
@@ -166,6 +168,7 @@ impl Broker {
                 disk_full: false,
                 keeps_old_positions: false,
                 late_cuts: false,
+                coalesces: false,
                 skew_ms: 0,
                 rate: 1_000,
             },

@@ -60,6 +60,8 @@ pub(crate) struct Later {
     pub(crate) old_positions: bool,
     /// Cuts wait for the disk, and other things happen first.
     pub(crate) late_cuts: bool,
+    /// Metadata entries that come together are followed together.
+    pub(crate) coalesces: bool,
 }
 
 impl Plan {
@@ -74,6 +76,7 @@ impl Plan {
             wishes: plan.kinds.administration && rng.chance(500),
             // Last: what is drawn before it stays what it was for the seeds that are kept.
             late_cuts: rng.chance(600),
+            coalesces: rng.chance(500),
         };
         plan
     }

@@ -73,6 +73,7 @@ impl Sim {
             broker.faults.rate = sim.nemesis.clock_rate();
             broker.faults.keeps_old_positions = sim.plan.later.old_positions;
             broker.faults.late_cuts = sim.plan.later.late_cuts;
+            broker.faults.coalesces = sim.plan.later.coalesces;
         }
         if let Some(first) = sim.plan.script.as_ref().and_then(|script| script.steps.first()) {
             sim.env.at(first.at, Event::Script(0));

@@ -12,6 +12,14 @@ use crate::env::Env;
 use crate::log::Log;
 use crate::partition;
 
+/// What applied entries may mean for replicas here.
+#[derive(Default)]
+struct News {
+    was_ready: bool,
+    changed: BTreeSet<TopicIdPartition>,
+    all: bool,
+}
+
 impl Broker {
     /// Entries after `from` up to `to`. With a gap before them they are of no use.
     pub(crate) fn handle_entries(
@@ -24,39 +32,48 @@ impl Broker {
         if from > self.image.position().index {
             return;
         }
+        let mut news = News { was_ready: self.is_ready(), ..News::default() };
         for index in self.image.position().index.0 + 1..=to.0 {
             let entry = usize::try_from(index - 1).ok().and_then(|at| log.get(at));
-            let Some(records) = entry else { return };
-            self.apply(env, LogIndex(index), records);
+            let Some(records) = entry else { break };
+            self.apply(env, LogIndex(index), records, &mut news);
+            if !self.faults.coalesces {
+                let seen = News { was_ready: self.is_ready(), ..News::default() };
+                self.follow(env, std::mem::replace(&mut news, seen));
+            }
         }
+        self.follow(env, news);
     }
 
-    fn apply(&mut self, env: &mut Env, index: LogIndex, records: &[Record]) {
-        let was_ready = self.is_ready();
+    fn apply(&mut self, env: &mut Env, index: LogIndex, records: &[Record], news: &mut News) {
         let position = Position { index, ..self.image.position() };
-        let mut changed = BTreeSet::new();
-        let mut all = false;
         for record in records {
             self.image.apply(position, record);
             match record {
                 Record::TopicDeleted { topic_id } => self.delete_topic(env, *topic_id),
                 Record::PartitionRegistered { topic_id, partition, .. }
                 | Record::PartitionChanged { topic_id, partition, .. } => {
-                    changed.insert(TopicIdPartition { topic_id: *topic_id, partition: *partition });
+                    let partition = *partition;
+                    news.changed.insert(TopicIdPartition { topic_id: *topic_id, partition });
                 }
                 Record::NodeRegistered(_)
                 | Record::NodeUnfenced { .. }
                 | Record::NodeFenced { .. }
                 | Record::NodeShuttingDown { .. }
-                | Record::NodeUnregistered { .. } => all = true,
+                | Record::NodeUnregistered { .. } => news.all = true,
                 _ => {}
             }
         }
         self.image.advance(position);
+    }
+
+    /// Brings the replicas in line with what is new.
+    fn follow(&mut self, env: &mut Env, news: News) {
         if !self.is_ready() {
             return;
         }
-        if all || !was_ready {
+        let mut changed = news.changed;
+        if news.all || !news.was_ready {
             changed.extend(self.known_partitions());
         }
         for id in changed {
