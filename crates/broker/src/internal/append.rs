@@ -204,7 +204,8 @@ impl Appends {
     fn closed(&mut self, order: &Order) -> Option<Error> {
         if self.closing.is_none() {
             let message = "this broker is shutting down";
-            return Some(Error::new(ErrorCode::BrokerNotAvailable, message).not_applied());
+            let error = Error::new(ErrorCode::BrokerNotAvailable, message).not_applied();
+            return Some(Error { retriable: true, ..error });
         }
         match self.refused.get(&order.at) {
             Some((round, error)) if order.round <= *round => Some(error.clone()),

@@ -60,7 +60,7 @@ pub(super) async fn fetch(reads: &Reads, call: FetchCall) -> Vec<FetchedPartitio
     let answers = {
         let mut fetch = Fetch::new(reads, &call);
         match call.min_bytes == 0 || call.max_wait.is_zero() {
-            true => fetch.look(fetch.all(), ANSWER_TIME_MAX).await,
+            true => fetch.look(fetch.all(), Min::Nothing, ANSWER_TIME_MAX).await,
             false => fetch.wait().await,
         }
         fetch.answers
@@ -120,7 +120,7 @@ impl<'a> Fetch<'a> {
         if Instant::now() >= end {
             self.note_silence();
         }
-        self.look(unanswered, LAST_LOOK_TIME_MAX).await;
+        self.look(unanswered, Min::NothingMore, LAST_LOOK_TIME_MAX).await;
     }
 
     /// Every position in the call.
@@ -129,7 +129,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Asks everyone once for what is there.
-    async fn look(&mut self, indexes: Vec<usize>, time_max: Duration) {
+    async fn look(&mut self, indexes: Vec<usize>, min: Min, time_max: Duration) {
         if indexes.is_empty() {
             return;
         }
@@ -137,7 +137,7 @@ impl<'a> Fetch<'a> {
             share.is_void = true;
         }
         let mut asking = Asking::new();
-        self.ask_for(indexes.clone(), Min::Nothing, &mut asking);
+        self.ask_for(indexes.clone(), min, &mut asking);
         let all = async {
             while let Some((number, answer)) = asking.next().await {
                 self.take(number, answer, false);
@@ -162,7 +162,7 @@ impl<'a> Fetch<'a> {
         let mut homeless = Vec::new();
         for index in indexes {
             match leader(&image, &self.names[index]) {
-                Ok(node) if min == Min::Nothing && self.reads.nodes.is_silent(node) => {
+                Ok(node) if min == Min::NothingMore && self.reads.nodes.is_silent(node) => {
                     self.answers[index] = Some(Err(silent(node)));
                 }
                 Ok(node) => {
@@ -181,7 +181,7 @@ impl<'a> Fetch<'a> {
         for number in first_new..self.shares.len() {
             let node = self.shares[number].node;
             let min_bytes = match min {
-                Min::Nothing => 0,
+                Min::Nothing | Min::NothingMore => 0,
                 Min::Part => self.part(self.call.min_bytes),
             };
             match self.reads.nodes.reads(&image, node) {
@@ -347,6 +347,8 @@ impl<'a> Fetch<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Min {
     Nothing,
+    /// The same when the call has waited already: brokers that were silent lately are not asked.
+    NothingMore,
     /// Its part of what the call asks for.
     Part,
 }

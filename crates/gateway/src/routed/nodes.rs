@@ -1,6 +1,7 @@
 //! Connections to brokers, by node: made when they are needed, dropped when the metadata names another address.
 //!
-//! Appends and reads have a connection each, so that neither waits behind the other's bytes.
+//! Appends and reads have connections of their own, so that neither waits behind the other's bytes. Reads have several: one holds at most
+//! some thousand calls, and each reader that waits for records is a call.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,14 +10,19 @@ use parking_lot::Mutex;
 use thalweg_metadata_core::{Endpoint, Image};
 use thalweg_proto::internal::broker::v1::broker_client::BrokerClient;
 use thalweg_rpc::{Error, MESSAGE_BYTES_MAX, channel};
-use thalweg_types::{ErrorCode, NodeId};
+use thalweg_types::NodeId;
 use tokio::time::Instant;
 use tonic::transport::Channel;
+
+use super::words;
 
 pub(super) type Client = BrokerClient<Channel>;
 
 /// How long a broker that did not answer in time is not waited for.
 const SILENCE_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Connections to one broker for reads, which take turns.
+const READ_CONNECTIONS: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
@@ -27,7 +33,9 @@ pub(super) struct Nodes {
 struct Known {
     endpoint: String,
     appends: Client,
-    reads: Client,
+    reads: Vec<Client>,
+    /// Which of them is next.
+    turn: usize,
     silent_until: Option<Instant>,
 }
 
@@ -39,7 +47,7 @@ impl Nodes {
 
     /// To read from a broker.
     pub(super) fn reads(&self, image: &Image, id: NodeId) -> Result<Client, Error> {
-        self.with(image, id, |known| known.reads.clone())
+        self.with(image, id, Known::next_for_reads)
     }
 
     /// The broker did not answer in the time it was given.
@@ -72,15 +80,15 @@ impl Nodes {
         &self,
         image: &Image,
         id: NodeId,
-        take: impl FnOnce(&Known) -> T,
+        take: impl FnOnce(&mut Known) -> T,
     ) -> Result<T, Error> {
         let endpoint = internal_endpoint(image, id)?;
         let mut known = self.known.lock();
-        if let Some(known) = known.get(&id).filter(|known| known.endpoint == endpoint) {
+        if let Some(known) = known.get_mut(&id).filter(|known| known.endpoint == endpoint) {
             return Ok(take(known));
         }
-        let made = Known::new(endpoint)?;
-        let taken = take(&made);
+        let mut made = Known::new(endpoint)?;
+        let taken = take(&mut made);
         known.insert(id, made);
         Ok(taken)
     }
@@ -92,23 +100,29 @@ impl Known {
             Ok(channel) => Ok(BrokerClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)),
-            Err(invalid) => Err(unreachable(invalid.to_string())),
+            Err(invalid) => Err(words::unavailable(invalid.to_string())),
         };
-        Ok(Self { appends: client()?, reads: client()?, endpoint, silent_until: None })
+        let reads = (0..READ_CONNECTIONS).map(|_| client()).collect::<Result<_, _>>()?;
+        Ok(Self { appends: client()?, reads, turn: 0, endpoint, silent_until: None })
+    }
+
+    fn next_for_reads(&mut self) -> Client {
+        self.turn = (self.turn + 1) % self.reads.len();
+        self.reads[self.turn].clone()
     }
 }
 
 fn internal_endpoint(image: &Image, id: NodeId) -> Result<String, Error> {
-    let node = image.node(id).ok_or_else(|| unreachable(format!("node {id} is not registered")))?;
+    let node =
+        image.node(id).ok_or_else(|| words::unavailable(format!("node {id} is not registered")))?;
     let endpoint = node.endpoint(Endpoint::INTERNAL).ok_or_else(|| {
-        unreachable(format!("node {id} has no address for other nodes ({})", Endpoint::INTERNAL))
+        words::unavailable(format!(
+            "node {id} has no address for other nodes ({})",
+            Endpoint::INTERNAL
+        ))
     })?;
     Ok(match endpoint.host.contains(':') {
         true => format!("[{}]:{}", endpoint.host, endpoint.port),
         false => format!("{}:{}", endpoint.host, endpoint.port),
     })
-}
-
-fn unreachable(message: String) -> Error {
-    Error::new(ErrorCode::BrokerNotAvailable, message).not_applied()
 }

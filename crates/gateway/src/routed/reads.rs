@@ -175,7 +175,7 @@ impl Reads {
         };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % brokers.len().max(1);
         brokers.rotate_left(turn);
-        let mut error = Error::new(ErrorCode::BrokerNotAvailable, "no broker lives at present");
+        let mut error = words::unavailable("no broker lives at present");
         for id in brokers {
             let answer = match self.nodes.reads(&image, id) {
                 Ok(client) => timeout(ANSWER_TIME_MAX, ask(client)).await,

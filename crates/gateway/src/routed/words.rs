@@ -100,6 +100,12 @@ pub(super) fn for_clients(error: Error) -> Error {
     Error { leader, ..error }
 }
 
+/// Who was asked cannot be reached at present; surely nothing was applied.
+pub(super) fn unavailable(message: impl Into<String>) -> Error {
+    let error = Error::new(ErrorCode::BrokerNotAvailable, message).not_applied();
+    Error { retriable: true, ..error }
+}
+
 /// Nobody leads the partition at present.
 pub(super) fn leaderless(at: &TopicPartition) -> Error {
     Error::new(ErrorCode::LeaderNotAvailable, format!("{at} has no leader at present"))

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use thalweg_proto::internal::broker::v1 as proto;
-use thalweg_record::BatchHeader;
+use thalweg_record::{BatchHeader, stamp};
 use thalweg_rpc::{Error, LeaderHint};
 use thalweg_types::{
-    ErrorCode, LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicName, TopicPartition,
+    ErrorCode, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicName, TopicPartition,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Duration, timeout};
@@ -44,7 +44,9 @@ impl Logs {
         let new = identity(&batch);
         let there = log.iter().position(|old| new.0 != ProducerId::NONE && identity(old) == new);
         let place = there.unwrap_or_else(|| {
-            log.push(batch);
+            let mut stamped = BytesMut::from(&batch[..]);
+            stamp(&mut stamped, Offset(i64::try_from(log.len()).unwrap()), LeaderEpoch(1));
+            log.push(stamped.freeze());
             log.len() - 1
         });
         drop(logs);

@@ -30,6 +30,7 @@ pub(crate) struct Cluster {
     pub(crate) logs: Arc<Logs>,
     pub(crate) routed: Arc<RoutedBrokers>,
     brokers: BTreeMap<i32, Running>,
+    feed: Feed,
     publisher: Publisher,
     epoch: i32,
 }
@@ -48,8 +49,9 @@ impl Cluster {
     pub(crate) async fn with_options(brokers: i32, topic: &str, options: RoutedOptions) -> Self {
         let (feed, publisher) = Feed::manual(Image::default());
         let logs = Arc::new(Logs::default());
-        let routed = Arc::new(RoutedBrokers::new(feed, options));
-        let mut cluster = Self { logs, routed, brokers: BTreeMap::new(), publisher, epoch: 1 };
+        let routed = Arc::new(RoutedBrokers::new(feed.clone(), options));
+        let mut cluster =
+            Self { logs, routed, brokers: BTreeMap::new(), feed, publisher, epoch: 1 };
         for id in 1..=brokers {
             let broker = ScriptedBroker::new(NodeId(id), Arc::clone(&cluster.logs));
             cluster.serve(id, broker);
@@ -67,6 +69,11 @@ impl Cluster {
         }
         cluster.publish(facts);
         cluster
+    }
+
+    /// The metadata, as a gateway follows it.
+    pub(crate) fn feed(&self) -> Feed {
+        self.feed.clone()
     }
 
     pub(crate) fn script(&self, id: i32) -> Arc<Script> {

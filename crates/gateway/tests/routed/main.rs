@@ -9,3 +9,4 @@ mod appends;
 mod brokers;
 mod cluster;
 mod reads;
+mod streams;

@@ -480,7 +480,7 @@ impl Lanes {
         self.links_by_node.retain(|_, kept| *kept != id);
         let now = Instant::now();
         for queued in link.take_queue() {
-            let error = Error::from(ErrorCode::BrokerNotAvailable).not_applied();
+            let error = words::unavailable("the broker takes nothing more");
             self.stall(queued.lane, self.leader_of(queued.lane), error, now);
         }
     }
@@ -496,7 +496,7 @@ impl Lanes {
     /// The next batch for a link to send.
     pub(super) fn take(&mut self, id: LinkId, waker: &Waker) -> Taken {
         loop {
-            let Some(link) = self.links.get_mut(&id) else { return Taken::Nothing };
+            let Some(link) = self.links.get_mut(&id) else { return Taken::Finished };
             let queued = match link.next(waker) {
                 Ok(queued) => queued,
                 Err(nothing) => return nothing,
@@ -541,6 +541,7 @@ impl Lanes {
     pub(super) fn lost(&mut self, id: LinkId, error: &Error, now: Instant) {
         let Some(mut link) = self.links.remove(&id) else { return };
         self.links_by_node.retain(|_, kept| *kept != id);
+        self.effects.wakers.extend(link.wake());
         for ticket in link.take_sent() {
             if let Some(lane) = self.lanes.get_mut(&ticket.lane) {
                 lane.sent_count = lane.sent_count.saturating_sub(1);
@@ -556,9 +557,12 @@ impl Lanes {
 
     /// Ends everything.
     pub(super) fn close(&mut self) {
-        for link in self.links.values() {
+        for mut link in std::mem::take(&mut self.links).into_values() {
             link.abort();
+            // The connection keeps what it is sent from until that ends.
+            self.effects.wakers.extend(link.wake());
         }
+        self.links_by_node.clear();
         self.lanes.clear();
         self.ids.clear();
     }
