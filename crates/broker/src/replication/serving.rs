@@ -131,7 +131,9 @@ impl Serving {
             return Err(Error::new(ErrorCode::BrokerNotAvailable, message));
         }
         if let Some(older) = streams.get(&node) {
-            if older.number() >= stream.number() {
+            // A session that the metadata does not know, or not any more, gives way to the one it knows.
+            let is_other = epoch == registered && older.number().0 != registered;
+            if older.number() >= stream.number() && !is_other {
                 let message = format!("a newer stream of node {node} is open");
                 return Err(Error::new(ErrorCode::StaleBrokerEpoch, message));
             }

@@ -130,6 +130,12 @@ impl Rig {
         self.controller.shutdown().await;
     }
 
+    /// Where other brokers call this one.
+    pub(crate) fn internal(&self, number: usize) -> String {
+        let endpoint = &self.nodes[&number].broker.options().endpoints[0];
+        format!("{}:{}", endpoint.host, endpoint.port)
+    }
+
     // ---- Metadata ----
 
     pub(crate) fn image(&self) -> Arc<Image> {
