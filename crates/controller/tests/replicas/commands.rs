@@ -144,7 +144,7 @@ async fn preferred_leaders_are_elected_where_they_are_in_sync() {
 async fn an_unclean_election_takes_the_longest_log_of_a_live_replica_and_marks_the_partition() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(dir.path(), 3).await;
-    cluster.create(&[&[1, 2, 3]], &[]).await;
+    cluster.create(&[&[1, 2, 3]], &[("min.insync.replicas", "1")]).await;
     let alone = vec![cluster.proposal(0, &[1])];
     cluster.propose(1, alone).await.remove(0).unwrap();
     let candidate = |node_id, broker_epoch, last_epoch, flushed_end| proto::LogCandidate {

@@ -70,7 +70,7 @@ pub(super) const TOPIC: &[Definition] = configs! {
     "min.compaction.lag.ms" Long Some("0"), Allowed::Range(0, LONG_MAX), ["log.cleaner.min.compaction.lag.ms"], Dynamic,
         "Shortest time a record of a compacted topic stays out of compaction, in milliseconds.";
     "min.insync.replicas" Int Some("1"), Allowed::Range(1, INT_MAX), ["min.insync.replicas"], Dynamic,
-        "In-sync replicas without which acks=all is refused; never more than the topic has replicas.";
+        "In-sync replicas without which acks=all is refused; never more than the topic has replicas. By default 2 for topics with three replicas and more.";
     "preallocate" Boolean Some("false"), Allowed::Any, ["log.preallocate"], Dynamic,
         "Whether a segment's file is allocated in full when it is made.";
     "retention.bytes" Long Some("-1"), Allowed::Range(-1, LONG_MAX), ["log.retention.bytes"], Dynamic,
@@ -117,6 +117,10 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Whether topics can be deleted.";
     "fetch.max.bytes" Int Some("57671680"), Allowed::Range(1024, INT_MAX), [], ReadOnly,
         "Largest answer to one fetch request, in bytes.";
+    "follower.replication.throttled.rate" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,
+        "Kept for Kafka's tools, which set and clear it around moves of partitions; nothing is throttled by it.";
+    "leader.replication.throttled.rate" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,
+        "Kept for Kafka's tools, which set and clear it around moves of partitions; nothing is throttled by it.";
     "log.cleaner.delete.retention.ms" Long Some("86400000"), Allowed::Range(0, LONG_MAX), [], Dynamic,
         "Default of the topic config delete.retention.ms.";
     "log.cleaner.max.compaction.lag.ms" Long Some(LONG_MAX_TEXT), Allowed::Range(1, LONG_MAX), [], Dynamic,
@@ -186,6 +190,8 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Partitions of a topic created without a number of them.";
     "producer.id.expiration.ms" Int Some("86400000"), Allowed::Range(1, INT_MAX), [], Dynamic,
         "An idempotent producer not heard of for this long is forgotten, in milliseconds.";
+    "replica.alter.log.dirs.io.max.bytes.per.second" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,
+        "Kept for Kafka's tools, which clear it after moves of partitions; there is one log directory.";
     "replica.lag.time.max.ms" Long Some("30000"), Allowed::Range(1, LONG_MAX), [], ReadOnly,
         "A follower that has not caught up for this long leaves the in-sync replicas, in milliseconds.";
     "socket.request.max.bytes" Int Some("104857600"), Allowed::Range(1, INT_MAX), [], ReadOnly,

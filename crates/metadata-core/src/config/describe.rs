@@ -7,6 +7,8 @@ use super::{StaticConfigs, broker_config, broker_configs, topic_configs};
 use crate::image::Image;
 use crate::record::ConfigResource;
 
+const MIN_IN_SYNC_REPLICAS: &str = "min.insync.replicas";
+
 /// One config of one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -167,10 +169,25 @@ impl Resolver<'_> {
             push(name, self.settings.get(name), Source::StaticBroker);
         }
         for Synonym { name, .. } in names {
-            let default = broker_config(name).and_then(|broker| broker.default);
+            let default = match self.topic {
+                Some(topic) if *name == MIN_IN_SYNC_REPLICAS => Some(self.min_in_sync(topic)),
+                _ => broker_config(name).and_then(|broker| broker.default),
+            };
             push(name, default, Source::Default);
         }
         chain
+    }
+
+    /// The default of `min.insync.replicas`: with three replicas and more, two, so that what is acknowledged outlives the loss of any one
+    /// disk, and one broker may be away. With two it would cost the availability that the second one is for.
+    fn min_in_sync(&self, topic: TopicId) -> &'static str {
+        let topic = self.image.topic_by_id(topic);
+        let first = topic.and_then(|topic| topic.partitions.values().next());
+        // While it is moved, what it shall have in the end.
+        match first.map_or(0, |first| first.replicas.len().saturating_sub(first.removing.len())) {
+            3.. => "2",
+            _ => "1",
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Elections by command: the preferred leader (KIP-460), and the unclean one (R14).
 
+use std::collections::BTreeSet;
+
 use thalweg_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicName};
 
 use super::{Decision, ItemResult};
@@ -52,10 +54,11 @@ impl Image {
         partitions: &[PartitionReference],
     ) -> Decision<Vec<ItemResult<()>>> {
         let mut records = Vec::new();
-        let response = (0..)
-            .zip(partitions)
-            .map(|(at, reference)| {
-                if partitions[..at].contains(reference) {
+        let mut seen = BTreeSet::new();
+        let response = partitions
+            .iter()
+            .map(|reference| {
+                if !seen.insert(reference) {
                     return Err(Error::ElectionNotNeeded);
                 }
                 let (topic, old) = self.topic_partition(&reference.topic, reference.partition)?;

@@ -290,3 +290,27 @@ fn placement_is_the_same_for_the_same_seed_only() {
     assert_eq!(decide(1), decide(1));
     assert_ne!(decide(1).records, decide(2).records);
 }
+
+#[test]
+fn of_three_replicas_two_must_be_in_sync_unless_something_else_is_said() {
+    let mut cluster = Cluster::of_brokers(4);
+    cluster.create_on("three", &[1, 2, 3], &[]);
+    cluster.create_on("two", &[1, 2], &[]);
+    cluster.create_on("said", &[1, 2, 3], &[("min.insync.replicas", "1")]);
+    let minimum = |cluster: &Cluster, topic| cluster.partition(topic).min_isr;
+    assert_eq!(["three", "two", "said"].map(|topic| minimum(&cluster, topic)), [2, 1, 1]);
+    let id = cluster.image.topic("three").unwrap().id;
+    let entries =
+        crate::config::describe_topic(&cluster.image, id, None, &StaticConfigs::default());
+    let entry = entries.iter().find(|entry| entry.name == "min.insync.replicas").unwrap();
+    assert_eq!(entry.value.as_deref(), Some("2"));
+    assert_eq!(entry.source, crate::config::Source::Default);
+
+    // What it shall have in the end counts while it is moved.
+    cluster.reassign("two", Some(&[3, 4])).unwrap();
+    let moved = cluster.alter_partition(&cluster.proposal("two", &[1, 3, 4])).unwrap();
+    assert_eq!((moved.replicas.len(), moved.min_isr), (2, 1));
+    cluster.reassign("two", Some(&[3, 4, 1])).unwrap();
+    let grown = cluster.alter_partition(&cluster.proposal("two", &[3, 4, 1])).unwrap();
+    assert_eq!((grown.replicas.len(), grown.min_isr), (3, 2));
+}

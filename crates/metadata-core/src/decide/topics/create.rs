@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use thalweg_types::{PartitionIndex, TopicName};
+use thalweg_types::{Durability, NodeId, PartitionIndex, TopicId, TopicName};
 
 use super::{
     CreateTopic, CreatedTopic, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX, assignment,
@@ -47,6 +47,7 @@ impl<'a> Creation<'a> {
 
         // Nothing is refused from here on.
         self.image.take_in(&records);
+        self.image.take_in(&first_partition(request.new_topic_id, &assigned));
         let settings = &self.policy.settings;
         let topic_id = request.new_topic_id;
         let config = TopicConfig::resolve(&self.image, topic_id, None, settings);
@@ -96,7 +97,7 @@ impl<'a> Creation<'a> {
     }
 
     /// Replicas of each partition, in order of index.
-    fn replicas(&mut self, request: &CreateTopic) -> ItemResult<Vec<Vec<thalweg_types::NodeId>>> {
+    fn replicas(&mut self, request: &CreateTopic) -> ItemResult<Vec<Vec<NodeId>>> {
         if !request.assignments.is_empty() {
             return self.assigned(request);
         }
@@ -108,7 +109,7 @@ impl<'a> Creation<'a> {
         assignment::place(&self.image, &mut self.placement, partition_count, replication_factor)
     }
 
-    fn assigned(&mut self, request: &CreateTopic) -> ItemResult<Vec<Vec<thalweg_types::NodeId>>> {
+    fn assigned(&mut self, request: &CreateTopic) -> ItemResult<Vec<Vec<NodeId>>> {
         if request.partition_count != -1 || request.replication_factor != -1 {
             return Err(Error::AssignmentAndCount);
         }
@@ -164,6 +165,16 @@ impl<'a> Creation<'a> {
 
 fn too_many(given: usize) -> Error {
     Error::TooManyPartitions { given, max: PARTITIONS_PER_REQUEST_MAX }
+}
+
+/// The first partition as far as configs depend on it, by how many replicas it has; what it becomes depends on them in turn.
+fn first_partition(topic_id: TopicId, assigned: &[Vec<NodeId>]) -> Vec<Record> {
+    let registered = |replicas: &Vec<NodeId>| Record::PartitionRegistered {
+        topic_id,
+        partition: PartitionIndex(0),
+        state: Partition::new(replicas.clone(), |_| false, 1, Durability::default()),
+    };
+    assigned.first().map(registered).into_iter().collect()
 }
 
 fn config_records(request: &CreateTopic) -> ItemResult<Vec<Record>> {
