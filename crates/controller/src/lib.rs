@@ -11,6 +11,7 @@
 //! One task decides, one decision at a time, always on the image that holds everything decided before. The quorum makes decisions
 //! durable; applying them is the same code that every watching node runs. Nothing is answered before it is committed and applied.
 
+mod contact;
 mod error;
 mod history;
 mod machine;

@@ -47,6 +47,8 @@ pub struct Server {
     full: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Sessions whose nodes were asked to stop. Kept in memory: who asks does so until the node is gone.
     stop_requests: Arc<Mutex<BTreeMap<NodeId, BrokerEpoch>>>,
+    /// Whether what this controller knows can be taken for current.
+    in_touch: stop::Receiver<bool>,
     /// Says when the watchers' streams must end.
     stop: stop::Receiver<bool>,
 }
@@ -58,6 +60,7 @@ impl Server {
         state: State,
         random: Arc<dyn Random>,
         policy: Arc<Policy>,
+        in_touch: stop::Receiver<bool>,
         stop: stop::Receiver<bool>,
     ) -> Self {
         Self {
@@ -68,6 +71,7 @@ impl Server {
             policy,
             full: Arc::default(),
             stop_requests: Arc::default(),
+            in_touch,
             stop,
         }
     }
@@ -209,7 +213,11 @@ impl Controller for Server {
             // Another controller may have it.
             return Err(self.with_hint(watch::ahead(from)));
         }
-        Ok(Response::new(watch::start(self.state.clone(), from, self.stop.clone())))
+        if !*self.in_touch.borrow() {
+            return Err(watch::alone().into());
+        }
+        let until = (self.in_touch.clone(), self.stop.clone());
+        Ok(Response::new(watch::start(self.state.clone(), from, until)))
     }
 
     async fn create_topics(

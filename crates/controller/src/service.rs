@@ -15,6 +15,7 @@ use thalweg_types::{ClusterId, DirId, NodeId, Uuid};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::contact;
 use crate::error::CallError;
 use crate::machine::Machine;
 use crate::server::Server;
@@ -163,7 +164,11 @@ impl Controller {
             quorum.shutdown().await;
             return Err(StartError::Activation(error.to_string()));
         }
-        let server = Server::new(calls, Arc::clone(&quorum), state, options.random, policy, stop);
+        let (touch, in_touch) = watch::channel(true);
+        tokio::spawn(contact::observe(Arc::downgrade(&quorum), touch));
+        let quorum_of_server = Arc::clone(&quorum);
+        let server =
+            Server::new(calls, quorum_of_server, state, options.random, policy, in_touch, stop);
         Ok(Handle { server, quorum, voters: options.voters, stopping, task })
     }
 }

@@ -363,3 +363,40 @@ async fn a_silent_broker_is_fenced_and_a_beating_one_is_not() {
     drop(feed);
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_has_lost_the_quorum_sends_its_watchers_away() {
+    let mut cluster = Cluster::formed(Duration::from_secs(9)).await;
+    let active = cluster.active().await;
+    let others: Vec<_> = (1..=3).filter(|id| *id != active).collect();
+    let channel = thalweg_rpc::channel(&cluster.endpoint(others[0])).unwrap();
+    let mut client = ControllerClient::new(channel);
+    let request = proto::WatchMetadataRequest::default();
+    let watching = within(client.watch_metadata(request.clone())).await.unwrap();
+    let mut stream = watching.into_inner();
+    within(stream.message()).await.unwrap();
+
+    cluster.kill(active).await;
+    cluster.kill(others[1]).await;
+    let ended = within(async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it must say why"),
+                Err(status) => return Error::from(status),
+            }
+        }
+    });
+    assert_eq!(ended.await.code, ErrorCode::NotController);
+    let refused = Error::from(within(client.watch_metadata(request.clone())).await.unwrap_err());
+    assert_eq!((refused.code, refused.outcome), (ErrorCode::NotController, Outcome::NotApplied));
+
+    // With a majority it serves again.
+    cluster.start(active).await;
+    let waiting = tokio::time::Instant::now();
+    while let Err(status) = client.watch_metadata(request.clone()).await {
+        assert!(waiting.elapsed() < PATIENCE, "{status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.stop().await;
+}

@@ -39,12 +39,17 @@ impl Stream for Watch {
     }
 }
 
-/// Begins behind `from` and goes on until the watcher leaves or `stop` says so.
-pub(super) fn start(state: State, from: LogIndex, mut stop: watch::Receiver<bool>) -> Watch {
+/// Begins behind `from` and goes on until the watcher leaves, `stop` says so, or this controller is not `in_touch` with its quorum any more.
+pub(super) fn start(
+    state: State,
+    from: LogIndex,
+    (mut in_touch, mut stop): (watch::Receiver<bool>, watch::Receiver<bool>),
+) -> Watch {
     let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
     tokio::spawn(async move {
         let ended = tokio::select! {
             () = stopped(&mut stop) => return,
+            () = left_alone(&mut in_touch) => Err(Some(alone().into())),
             ended = follow(&state, from, &sender) => ended,
         };
         if let Err(Some(status)) = ended {
@@ -56,6 +61,13 @@ pub(super) fn start(state: State, from: LogIndex, mut stop: watch::Receiver<bool
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Never, if nobody tells any more: then the controller stops.
+async fn left_alone(in_touch: &mut watch::Receiver<bool>) {
+    if in_touch.wait_for(|in_touch| !*in_touch).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// `Err(None)`: the watcher left.
@@ -82,6 +94,11 @@ async fn follow(
             () = sender.closed() => return Err(None),
         }
     }
+}
+
+/// What this controller knows may be old, and it would not notice.
+pub(super) fn alone() -> RpcError {
+    RpcError::new(ErrorCode::NotController, "this controller has lost the quorum").not_applied()
 }
 
 pub(super) fn ahead(sent: LogIndex) -> RpcError {
