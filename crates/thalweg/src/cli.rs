@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thalweg_types::{Acks, CompressionType, TopicName};
 
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod services;
 pub(crate) mod values;
@@ -55,6 +56,9 @@ pub(crate) enum Command {
     /// Show and change the configs of topics and brokers.
     #[command(subcommand)]
     Config(config::Config),
+    /// Look at the nodes, move partitions, elect leaders, stop brokers.
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Look at the files of a data directory, without a server.
     #[command(subcommand)]
     Log(Log),

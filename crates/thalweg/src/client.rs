@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use crate::cli::values::Bootstrap;
 
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod output;

@@ -46,6 +46,9 @@ fn main() -> ExitCode {
         }
         cli::Command::Log(command) => log::run(command),
         cli::Command::Topic(command) => client::run(client::topic::run(&cli.bootstrap, command)),
+        cli::Command::Cluster(command) => {
+            client::run(client::cluster::run(&cli.bootstrap, command))
+        }
         cli::Command::Config(command) => client::run(client::config::run(&cli.bootstrap, command)),
         cli::Command::Produce(arguments) => {
             client::run(client::produce::run(&cli.bootstrap, arguments))

@@ -5,6 +5,7 @@
 
 mod admin;
 mod broker;
+mod cluster;
 mod configs;
 mod controller;
 mod fetching;

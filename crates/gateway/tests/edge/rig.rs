@@ -36,6 +36,8 @@ pub(crate) struct Rig {
     pub(crate) registry: Registry,
     pub(crate) gateway: GatewayHandle,
     pub(crate) channel: Channel,
+    pub(crate) controller: MemoryController,
+    pub(crate) feed: Feed,
     _controller: ServerHandle,
 }
 
@@ -55,12 +57,12 @@ impl Rig {
         let mut broker = MemoryBroker::new(feed.clone());
         adjust(&mut broker);
         let broker = Arc::new(broker);
-        let (controller, connector) = Server::new(ServerOptions::default())
-            .serve_in_memory(Routes::new().with(ControllerServer::new(controller)));
+        let (served, connector) = Server::new(ServerOptions::default())
+            .serve_in_memory(Routes::new().with(ControllerServer::new(controller.clone())));
         let registry = Registry::new();
         let parts = Parts {
             broker: Arc::clone(&broker),
-            feed,
+            feed: feed.clone(),
             controller: channel_in_memory(connector).into(),
             clock: Arc::new(SimClock::new(Timestamp(NOW_MS))),
             metrics: Arc::new(Metrics::register(&registry)),
@@ -70,7 +72,8 @@ impl Rig {
         let options = GatewayOptions { leader_wait_max: Duration::ZERO, ..Default::default() };
         let gateway = Gateway::serve(address, options, parts).await.unwrap();
         let channel = channel(&gateway.local_addr().to_string()).unwrap();
-        let rig = Self { broker, registry, gateway, channel, _controller: controller };
+        let rig =
+            Self { broker, registry, gateway, channel, controller, feed, _controller: served };
         rig.create(topics).await;
         rig
     }

@@ -26,6 +26,9 @@ pub(crate) enum Failure {
         time_max.as_secs_f64()
     )]
     Undelivered { records: u64, time_max: Duration, last: String },
+    /// What was waited for did not happen in time. It may still.
+    #[error("{0}")]
+    TimedOut(String),
     /// The server answered something that makes no sense.
     #[error("unexpected answer: {0}")]
     Protocol(String),

@@ -1,0 +1,200 @@
+//! `thalweg cluster`: what can be asked and commanded of the nodes and of where replicas are.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use thalweg_types::TopicName;
+
+use super::Output;
+use super::values::Span;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Show how the cluster is: nodes, and partitions that need attention.
+    #[command(after_help = "Examples:
+  thalweg cluster status
+  thalweg cluster status --output json")]
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the nodes, what each leads and holds, and where it is reached.
+    #[command(after_help = "Example:
+  thalweg cluster nodes")]
+    Nodes {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the controllers that keep the metadata, and how far each of them is.
+    #[command(after_help = "Example:
+  thalweg cluster quorum")]
+    Quorum {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Move partitions to other brokers.
+    Reassign(Reassign),
+    /// List the moves under way.
+    #[command(after_help = "Example:
+  thalweg cluster reassignments")]
+    Reassignments {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give leadership back to the preferred leaders.
+    #[command(after_help = "Examples:
+  thalweg cluster elect
+  thalweg cluster elect orders:0 orders:1
+
+Without partitions: all that their preferred leader does not lead, though it is in sync.")]
+    Elect {
+        #[arg(value_name = "TOPIC:PARTITION")]
+        partitions: Vec<Partition>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Stop a broker in good order: what it leads is given to others first.
+    #[command(after_help = "Examples:
+  thalweg cluster shutdown-broker 3
+  thalweg cluster shutdown-broker 3 --timeout 10m
+
+Returns when the broker is gone. Its process ends; a supervisor may start it again.")]
+    ShutdownBroker {
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(i32).range(1..))]
+        node_id: i32,
+        /// How long to wait. Units: ms, s, m, h.
+        #[arg(long, value_name = "TIME", default_value = "2m")]
+        timeout: Span,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Forget a broker that is gone for good.
+    #[command(after_help = "Example:
+  thalweg cluster reassign --empty-broker 3 --wait && thalweg cluster shutdown-broker 3 \\
+    && thalweg cluster unregister-broker 3
+
+A replica that is still assigned to it stays so, and counts as missing.")]
+    UnregisterBroker {
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(i32).range(1..))]
+        node_id: i32,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg cluster reassign orders:0=1,2,3 orders:1=2,3,1 --wait
+  thalweg cluster reassign --empty-broker 3 --dry-run
+  thalweg cluster reassign --even-out --wait
+  thalweg cluster reassign --file moves.json
+  thalweg cluster reassign --cancel orders:0
+
+The first broker of a partition is its preferred leader. A file is JSON as Kafka's kafka-reassign-partitions takes it:
+{\"partitions\": [{\"topic\": \"orders\", \"partition\": 0, \"replicas\": [1, 2, 3]}]}. Data is copied first; a replica that
+is to go serves until every new one is in sync.")]
+pub(crate) struct Reassign {
+    /// Partitions and their brokers to be.
+    #[arg(value_name = "TOPIC:PARTITION=ID,ID", group = "choice")]
+    pub(crate) targets: Vec<Target>,
+    /// A broker that shall hold nothing; may be repeated.
+    #[arg(long = "empty-broker", value_name = "ID", group = "choice", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) leaving: Vec<i32>,
+    /// Spread replicas evenly over the brokers, such as after new ones came.
+    #[arg(long, group = "choice")]
+    pub(crate) even_out: bool,
+    /// Most moves of an evening-out.
+    #[arg(long, value_name = "COUNT", requires = "even_out", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) moves: Option<u32>,
+    /// File with the moves.
+    #[arg(long, value_name = "FILE", group = "choice")]
+    pub(crate) file: Option<PathBuf>,
+    /// A partition whose move is taken back; may be repeated.
+    #[arg(long = "cancel", value_name = "TOPIC:PARTITION", group = "choice")]
+    pub(crate) cancelled: Vec<Partition>,
+    /// Show the moves, begin none.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Return when the moves have ended.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// How long to wait. Units: ms, s, m, h, d.
+    #[arg(long, value_name = "TIME", default_value = "1h", requires = "wait")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// A partition: `TOPIC:PARTITION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub(crate) topic: TopicName,
+    pub(crate) index: i32,
+}
+
+/// A partition and its replicas to be: `TOPIC:PARTITION=ID,ID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) partition: Partition,
+    pub(crate) replicas: Vec<i32>,
+}
+
+impl FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (topic, index) = text
+            .rsplit_once(':')
+            .ok_or_else(|| format!("{text:?} is not TOPIC:PARTITION, such as orders:0"))?;
+        let topic = TopicName::new(topic)
+            .map_err(|rule| format!("{topic:?} is not the name of a topic: {rule}"))?;
+        match index.parse() {
+            Ok(index @ 0..) => Ok(Self { topic, index }),
+            _ => Err(format!("{index:?} is not the number of a partition, such as 0")),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (partition, replicas) = text.split_once('=').ok_or_else(|| {
+            format!("{text:?} is not TOPIC:PARTITION=ID,ID, such as orders:0=1,2,3")
+        })?;
+        let id = |id: &str| match id.trim().parse() {
+            Ok(id @ 1..) => Ok(id),
+            _ => Err(format!("{id:?} is not the id of a broker, such as 1")),
+        };
+        let replicas = replicas.split(',').map(id).collect::<Result<_, String>>()?;
+        Ok(Self { partition: partition.parse()?, replicas })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_and_their_brokers_are_read() {
+        let partition = |topic, index| Partition { topic: TopicName::new(topic).unwrap(), index };
+        assert_eq!("orders:0".parse(), Ok(partition("orders", 0)));
+        let target = Target { partition: partition("a.b-c_d", 12), replicas: vec![3, 1] };
+        assert_eq!("a.b-c_d:12=3,1".parse(), Ok(target));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_said() {
+        for wrong in
+            ["", "orders", "orders:", "orders:-1", "orders:x", ":0", "a b:0", "orders:9999999999"]
+        {
+            assert!(wrong.parse::<Partition>().is_err(), "{wrong}");
+        }
+        for wrong in
+            ["orders:0", "orders:0=", "orders:0=0", "orders:0=1,", "orders:0=1;2", "orders=1"]
+        {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+    }
+}
