@@ -190,3 +190,6 @@ impl Drop for Counted<'_> {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
+
+#[cfg(test)]
+mod tests;
