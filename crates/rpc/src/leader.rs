@@ -41,6 +41,9 @@ use crate::stack::deadline::grpc_timeout;
 /// Connections kept: those it began with, and where hints have pointed.
 const CHANNELS_MAX: usize = 32;
 
+/// A call given up sooner says nothing about the node that was asked.
+const SILENCE_MIN: Duration = Duration::from_millis(200);
+
 /// How calls are tried.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaderOptions {
@@ -174,7 +177,12 @@ impl Several {
                 true => end.min(Instant::now() + self.options.try_time_max),
                 false => end,
             };
-            let (hint, error) = match self.try_at(&target, &parts, &body, until).await {
+            let mut given_up =
+                GivenUp { several: self, target: &target, since: Some(Instant::now()) };
+            let tried = self.try_at(&target, &parts, &body, until).await;
+            given_up.since = None;
+            drop(given_up);
+            let (hint, error) = match tried {
                 Tried::Answered(response) => return response,
                 Tried::Elsewhere { hint, error } => (hint, error),
                 Tried::Unknown(error) if repeatable => (None, error),
@@ -261,6 +269,23 @@ impl Several {
             known.current = self.endpoints[known.next].clone();
         }
         false
+    }
+}
+
+/// A caller who is not answered may give up before the try does, and call again: not there, or a node that fell silent would be asked for
+/// ever.
+struct GivenUp<'a> {
+    several: &'a Several,
+    target: &'a str,
+    /// `None` once the try has ended by itself.
+    since: Option<Instant>,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if self.since.is_some_and(|since| since.elapsed() >= SILENCE_MIN) {
+            self.several.turn(self.target, None);
+        }
     }
 }
 

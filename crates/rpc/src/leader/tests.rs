@@ -165,3 +165,16 @@ async fn addresses_are_checked_first() {
     let wrong = vec!["no port".to_owned()];
     assert!(matches!(LeaderChannel::new(wrong, options), Err(InvalidEndpoints::Invalid(_))));
 }
+
+/// It takes connections and says nothing, as one that was stopped in its tracks.
+#[tokio::test]
+async fn who_gives_up_on_a_silent_node_asks_another_one_next() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let leader = node(fine);
+    let channel = channel_to(&[&silent.local_addr().unwrap().to_string(), &leader.endpoint]);
+    let patience = SILENCE_MIN + Duration::from_millis(50);
+    let waited = tokio::time::timeout(patience, call(&channel, "Repeat", "20S")).await;
+    assert!(waited.is_err());
+    call(&channel, "Repeat", "20S").await.unwrap();
+    assert_eq!(leader.count(), 1);
+}

@@ -3,3 +3,11 @@
 mod load;
 mod quorum;
 mod start;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time: each has many processes, which would only be slow together.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -5,9 +5,12 @@ use std::process::Command;
 use thalweg_testkit::network::Party;
 use thalweg_testkit::{Cluster, Shape, finish};
 
+use crate::alone;
+
 /// A broker before its controllers, and one that loses them.
 #[test]
 fn a_broker_waits_for_controllers_and_says_so() {
+    let _alone = alone();
     let shape = Shape::new(1, 1, 0);
     let Some(mut cluster) = Cluster::prepare("a broker without controllers", &shape) else {
         return;
@@ -30,6 +33,7 @@ fn a_broker_waits_for_controllers_and_says_so() {
 /// A voter's promises are on its disk.
 #[test]
 fn a_controller_without_its_own_disk_does_not_vote() {
+    let _alone = alone();
     let shape = Shape::new(3, 0, 0);
     let Some(mut cluster) = Cluster::start("a controller's disk", &shape) else { return };
     let third = Party::Controller(3);
@@ -56,6 +60,7 @@ fn a_controller_without_its_own_disk_does_not_vote() {
 
 #[test]
 fn a_broker_does_not_touch_the_records_of_another_cluster() {
+    let _alone = alone();
     let shape = Shape::new(1, 1, 0);
     let Some(mut one) = Cluster::start("a foreign disk", &shape) else { return };
     let Some(mut other) = Cluster::start("a foreign disk", &shape) else { return };

@@ -87,6 +87,11 @@ impl Composition for Broker {
         Ok(Self { kafka, streams, internal, broker, operations })
     }
 
+    async fn stop_requested(&self) -> &'static str {
+        self.broker.shutdown_requested().await;
+        "asked for by an operator"
+    }
+
     async fn shutdown(self) {
         self.operations.stopping();
         // Clients are still told who leads instead.

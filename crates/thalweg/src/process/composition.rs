@@ -19,6 +19,11 @@ pub(super) trait Composition: Sized {
     /// Returns when what the process is for is done. Dropped before that, what was started by then stops.
     async fn start(loaded: &Loaded) -> Result<Self, StartError>;
 
+    /// Resolves when somebody else than a signal wants the process to stop, and says who.
+    fn stop_requested(&self) -> impl Future<Output = &'static str> {
+        std::future::pending()
+    }
+
     /// From the outside in: first nobody is let in any more, then what was let in is finished, then it is closed. Health and metrics are
     /// there to the end.
     async fn shutdown(self);
@@ -91,8 +96,11 @@ async fn serve<C: Composition>(loaded: &Loaded) -> Result<(), Error> {
     say("ready")?;
     tracing::info!("ready");
 
-    let name = stop.await;
-    tracing::info!(signal = name, "stopping");
+    let why = tokio::select! {
+        name = &mut stop => name,
+        who = services.stop_requested() => who,
+    };
+    tracing::info!(why, "stopping");
     let patience = Duration::from_millis(loaded.settings.operations.shutdown_timeout_ms);
     tokio::time::timeout(patience, services.shutdown()).await.map_err(|_| Error::Stop(patience))?;
     tracing::info!("stopped");
