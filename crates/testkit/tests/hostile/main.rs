@@ -7,6 +7,7 @@ mod case;
 mod crowds;
 mod frames;
 mod primitives;
+mod replicas;
 mod sessions;
 mod wire;
 mod witness;
@@ -178,6 +179,7 @@ fn table() -> Vec<Case> {
     cases.extend(batches::cases());
     cases.extend(calls::cases());
     cases.extend(sessions::cases());
+    cases.extend(replicas::cases());
     // By number, in the order they were written.
     cases.sort_by_key(|case| case.id[1..].parse::<u32>().expect("B and a number"));
     cases
