@@ -372,7 +372,7 @@ async fn a_controller_that_has_lost_the_quorum_sends_its_watchers_away() {
     let channel = thalweg_rpc::channel(&cluster.endpoint(others[0])).unwrap();
     let mut client = ControllerClient::new(channel);
     let request = proto::WatchMetadataRequest::default();
-    let watching = within(client.watch_metadata(request.clone())).await.unwrap();
+    let watching = within(client.watch_metadata(request)).await.unwrap();
     let mut stream = watching.into_inner();
     within(stream.message()).await.unwrap();
 
@@ -388,13 +388,13 @@ async fn a_controller_that_has_lost_the_quorum_sends_its_watchers_away() {
         }
     });
     assert_eq!(ended.await.code, ErrorCode::NotController);
-    let refused = Error::from(within(client.watch_metadata(request.clone())).await.unwrap_err());
+    let refused = Error::from(within(client.watch_metadata(request)).await.unwrap_err());
     assert_eq!((refused.code, refused.outcome), (ErrorCode::NotController, Outcome::NotApplied));
 
     // With a majority it serves again.
     cluster.start(active).await;
     let waiting = tokio::time::Instant::now();
-    while let Err(status) = client.watch_metadata(request.clone()).await {
+    while let Err(status) = client.watch_metadata(request).await {
         assert!(waiting.elapsed() < PATIENCE, "{status}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
