@@ -6,6 +6,7 @@
 mod clock;
 pub mod fs;
 mod random;
+pub mod simulation;
 
 pub use clock::{Clock, SimClock, SystemClock};
 pub use random::{OsRandom, Random, SeededRandom};

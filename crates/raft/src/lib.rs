@@ -18,6 +18,7 @@ mod log;
 mod machine;
 mod network;
 mod quorum;
+mod runtime;
 mod snapshot;
 #[cfg(test)]
 mod suite;

@@ -19,7 +19,6 @@ use std::io;
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use openraft::LogState;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -30,9 +29,9 @@ use tokio::sync::oneshot;
 
 use self::contents::Contents;
 use self::files::{Files, Recovered};
-pub(crate) use self::flusher::FlusherThread;
 pub use self::flusher::LogCounters;
-use self::flusher::{Done, Job, Order};
+pub(crate) use self::flusher::LogWriter;
+use self::flusher::{Done, Flusher, Job, Jobs};
 use self::record::{Record, Summary};
 use crate::codec::entry_to_proto;
 use crate::error::StartError;
@@ -42,13 +41,13 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 #[derive(Clone)]
 pub(crate) struct LogStore {
     contents: Arc<RwLock<Contents>>,
-    messages: Sender<Order>,
+    jobs: Jobs,
 }
 
-/// An opened log and the thread that writes it.
+/// An opened log and what writes it.
 pub(crate) struct OpenedLog {
     pub(crate) store: LogStore,
-    pub(crate) thread: FlusherThread,
+    pub(crate) writer: LogWriter,
     pub(crate) counters: Arc<LogCounters>,
 }
 
@@ -62,21 +61,26 @@ pub(crate) struct LogExtent {
 
 impl LogStore {
     /// Opens the log in `dir`, which exists, and recovers it. `file_bytes_max` is where a file is closed and another begun; the lock
-    /// is held until the last byte is written.
+    /// is held until the last byte is written. Inline, everything is written in the caller's thread, for simulations.
     pub(crate) fn open(
         fs: Arc<dyn Fs>,
         dir: &Path,
         file_bytes_max: u64,
         lock: Box<dyn DirLock>,
+        is_inline: bool,
     ) -> Result<OpenedLog, StartError> {
         let Recovered { files, contents } = Files::open(fs, dir)?;
         let counters = Arc::new(LogCounters::default());
         let summary = Summary::of(&contents);
-        let (messages, thread) =
-            flusher::start(files, summary, file_bytes_max, counters.clone(), lock)
-                .map_err(StartError::io("start the thread that writes", dir))?;
-        let store = Self { contents: Arc::new(RwLock::new(contents)), messages };
-        Ok(OpenedLog { store, thread, counters })
+        let flusher = Flusher::new(files, summary, file_bytes_max, counters.clone());
+        let (jobs, writer) = match is_inline {
+            true => flusher.inline(lock),
+            false => {
+                flusher.start(lock).map_err(StartError::io("start the thread that writes", dir))?
+            }
+        };
+        let store = Self { contents: Arc::new(RwLock::new(contents)), jobs };
+        Ok(OpenedLog { store, writer, counters })
     }
 
     pub(crate) fn extent(&self) -> LogExtent {
@@ -86,10 +90,8 @@ impl LogStore {
 
     /// Hands over records to be made durable after everything handed over before.
     fn hand_over(&self, records: Vec<Record>, done: Done) {
-        if let Err(refused) = self.messages.send(Order::Job(Job { records, done }))
-            && let Order::Job(job) = refused.0
-        {
-            (job.done)(Err(stopped()));
+        if let Err(refused) = self.jobs.hand_over(Job { records, done }) {
+            (refused.done)(Err(stopped()));
         }
     }
 

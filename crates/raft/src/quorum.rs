@@ -33,7 +33,7 @@ use self::engine::{Engine, Metrics};
 use crate::apply::Progress;
 use crate::error::{ProposeError, ReadError, StartError};
 use crate::kv::{KvHandle, KvKind, KvThread};
-use crate::log::{FlusherThread, LogCounters};
+use crate::log::{LogCounters, LogWriter};
 use crate::machine::StateMachine;
 use crate::network::{Member, Network, NoPeers, Transport};
 use crate::snapshot::SnapshotStore;
@@ -87,6 +87,9 @@ pub struct QuorumOptions {
     pub heartbeat_interval: Duration,
     /// A leader that is not heard of for this long, or up to twice as long, is replaced.
     pub election_timeout: Duration,
+    /// Disks are written in the caller's thread and not in threads of their own: in a simulation, where nothing may happen beside it.
+    /// Needs a simulated disk and [`KvKind::Memory`].
+    pub is_simulated: bool,
 }
 
 impl QuorumOptions {
@@ -103,6 +106,7 @@ impl QuorumOptions {
             entries_kept: 1000,
             heartbeat_interval: HEARTBEAT_INTERVAL,
             election_timeout: ELECTION_TIMEOUT,
+            is_simulated: thalweg_env::simulation::is_on(),
         }
     }
 
@@ -158,7 +162,7 @@ pub struct Quorum {
 struct Threads {
     kv: KvHandle,
     kv_thread: KvThread,
-    log_thread: FlusherThread,
+    log_writer: LogWriter,
 }
 
 impl Quorum {
@@ -192,9 +196,12 @@ impl Quorum {
         let node_id = options.voter_id()?;
         let config = config(&options)?;
         let opening = options.clone();
-        let opened = tokio::task::spawn_blocking(move || self::open::open(&opening, machine))
-            .await
-            .map_err(|error| engine_error(&error))??;
+        let opened = match options.is_simulated {
+            true => self::open::open(&opening, machine)?,
+            false => tokio::task::spawn_blocking(move || self::open::open(&opening, machine))
+                .await
+                .map_err(|error| engine_error(&error))??,
+        };
         let peer = Peer { dir_id: opened.dir_id, endpoint: options.endpoint };
         let own = Member { node_id, peer };
         let network = Network::new(transport.clone(), own.clone());
@@ -358,7 +365,7 @@ impl Quorum {
         if let Some(threads) = threads {
             drop(threads.kv);
             threads.kv_thread.close().await;
-            threads.log_thread.close().await;
+            threads.log_writer.close().await;
         }
     }
 }

@@ -15,6 +15,7 @@ openraft::declare_raft_types!(
         R = (),
         NodeId = u64,
         Node = Peer,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub(crate) type LeaderId = leader_id_adv::LeaderId<u64, u64>;

@@ -9,6 +9,7 @@ use crate::limits::{
     KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES,
 };
 use crate::memory::MemoryConnector;
+use crate::simulation;
 
 /// The address is not one a channel can be opened to.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,13 @@ pub fn channel(endpoint: &str) -> Result<Channel, InvalidEndpoint> {
     if uri.host().is_none_or(str::is_empty) || uri.port_u16().is_none() {
         return Err(invalid("host and port are needed".to_owned()));
     }
-    Ok(tuned(Endpoint::from(uri)).connect_lazy())
+    let endpoint = tuned(Endpoint::from(uri));
+    let Some(dial) = simulation::dial() else { return Ok(endpoint.connect_lazy()) };
+    let connect = service_fn(move |uri: Uri| {
+        let dialing = dial(uri.authority().map(ToString::to_string).unwrap_or_default());
+        async move { dialing.await.map(TokioIo::new) }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 /// A channel to a server in this process. Must be called within a tokio runtime.

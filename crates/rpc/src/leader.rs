@@ -17,7 +17,6 @@ mod body;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -311,7 +310,7 @@ fn judge(response: Response<Body>) -> Tried {
 
 /// Between half and all of it, so that callers who failed together do not come again together.
 fn jittered(wait: Duration) -> Duration {
-    let dice = RandomState::new().hash_one(0_u8) >> 32;
+    let dice = thalweg_env::simulation::entropy() >> 32;
     wait / 2 + wait.mul_f64((dice as f64) / f64::from(u32::MAX) / 2.0)
 }
 

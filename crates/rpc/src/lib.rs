@@ -21,6 +21,7 @@ mod limits;
 mod memory;
 mod routes;
 mod server;
+pub mod simulation;
 pub mod stack;
 
 pub use channel::{InvalidEndpoint, channel, channel_in_memory};

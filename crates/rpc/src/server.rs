@@ -93,6 +93,15 @@ impl Server {
         Ok(self.run(incoming, Some(local_addr), routes))
     }
 
+    /// Serves whatever connections come in, as in a simulation.
+    pub fn serve_incoming<I, IO>(self, incoming: I, routes: Routes) -> ServerHandle
+    where
+        I: Stream<Item = io::Result<IO>> + Send + Unpin + 'static,
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        self.run(incoming, None, routes)
+    }
+
     /// Serves callers in this process; the connector makes channels ([`crate::channel_in_memory`]).
     pub fn serve_in_memory(self, routes: Routes) -> (ServerHandle, MemoryConnector) {
         let (connector, incoming) = memory_listener();

@@ -28,7 +28,13 @@ pub(crate) struct KvHandle {
 /// The thread itself, for whoever must see it end.
 pub(crate) struct KvThread {
     jobs: mpsc::Sender<Job>,
-    thread: JoinHandle<()>,
+    ends: Ends,
+}
+
+enum Ends {
+    Thread(JoinHandle<()>),
+    /// In a simulation, where no other thread may run.
+    Task(tokio::task::JoinHandle<()>),
 }
 
 /// The entries as of a request, and how far they were brought.
@@ -43,15 +49,26 @@ enum Job {
     Close,
 }
 
-/// Starts the thread. It ends when closed, or when every handle is gone.
-pub(crate) fn start(kv: GuardedKv) -> io::Result<(KvHandle, KvThread)> {
-    let (jobs, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
+/// Starts the thread, or a task for a store that never blocks. It ends when closed, or when every handle is gone.
+pub(crate) fn start(kv: GuardedKv, is_simulated: bool) -> io::Result<(KvHandle, KvThread)> {
+    let (jobs, mut waiting) = mpsc::channel(BATCHES_WAITING_MAX);
     let failure = Arc::new(Mutex::new(None));
     let handle = KvHandle { jobs: jobs.clone(), failure: failure.clone() };
-    let thread = std::thread::Builder::new()
-        .name("raft-state".to_owned())
-        .spawn(move || run(kv, waiting, &failure))?;
-    Ok((handle, KvThread { jobs, thread }))
+    let mut owner = Owner { kv, failure };
+    let ends = match is_simulated {
+        true => Ends::Task(tokio::spawn(async move {
+            while waiting.recv().await.is_some_and(|job| owner.carry_out(job)) {}
+            owner.close();
+        })),
+        false => {
+            let thread = std::thread::Builder::new().name("raft-state".to_owned());
+            Ends::Thread(thread.spawn(move || {
+                while waiting.blocking_recv().is_some_and(|job| owner.carry_out(job)) {}
+                owner.close();
+            })?)
+        }
+    };
+    Ok((handle, KvThread { jobs, ends }))
 }
 
 impl KvHandle {
@@ -99,15 +116,28 @@ impl KvThread {
     pub(crate) async fn close(self) {
         // A closed channel means that the thread has ended already.
         let _ = self.jobs.send(Job::Close).await;
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
+        let is_well = match self.ends {
+            Ends::Thread(thread) => {
+                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                matches!(joined, Ok(Ok(())))
+            }
+            Ends::Task(task) => task.await.is_ok(),
+        };
+        if !is_well {
             tracing::error!("the thread of the materialised state ended in a panic");
         }
     }
 }
 
-fn run(mut kv: GuardedKv, mut jobs: mpsc::Receiver<Job>, failure: &Mutex<Option<KvError>>) {
-    while let Some(job) = jobs.blocking_recv() {
+struct Owner {
+    kv: GuardedKv,
+    failure: Arc<Mutex<Option<KvError>>>,
+}
+
+impl Owner {
+    /// Says whether to go on.
+    fn carry_out(&mut self, job: Job) -> bool {
+        let Self { kv, failure } = self;
         let failed = failure.lock().clone();
         match job {
             Job::Write { changes, applied } => {
@@ -132,14 +162,18 @@ fn run(mut kv: GuardedKv, mut jobs: mpsc::Receiver<Job>, failure: &Mutex<Option<
                     remember(failure, Err(error));
                 }
             }
-            Job::Close => break,
+            Job::Close => return false,
         }
+        true
     }
-    if failure.lock().is_none()
-        && let Err(error) = kv.flush()
-    {
-        // Only costs time: the next start applies more of the log.
-        tracing::warn!(%error, "materialised state was not flushed at the end");
+
+    fn close(self) {
+        if self.failure.lock().is_none()
+            && let Err(error) = self.kv.flush()
+        {
+            // Only costs time: the next start applies more of the log.
+            tracing::warn!(%error, "materialised state was not flushed at the end");
+        }
     }
 }
 

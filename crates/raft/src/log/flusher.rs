@@ -13,10 +13,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use thalweg_env::fs::{DirLock, is_out_of_space};
 
 use super::files::Files;
@@ -35,12 +36,12 @@ const NO_SPACE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// What is to be made durable together.
-pub(super) struct Job {
+pub(crate) struct Job {
     pub(super) records: Vec<Record>,
     pub(super) done: Done,
 }
 
-pub(super) enum Order {
+pub(crate) enum Order {
     Job(Job),
     /// Finish what was handed over before, then end. Jobs behind it are refused.
     Close,
@@ -71,56 +72,78 @@ impl LogCounters {
     }
 }
 
-/// The thread itself, for whoever must see it end.
-pub(crate) struct FlusherThread {
-    messages: Sender<Order>,
-    /// Nobody waits for a full disk any more.
-    closing: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+/// Where jobs are handed over. Clones share it.
+///
+/// It has no bound of its own: whoever hands over an entry waits for it, and their number is bounded.
+#[derive(Clone)]
+pub(super) enum Jobs {
+    Thread(Sender<Order>),
+    /// `None` once closed.
+    Inline(Arc<Mutex<Option<Inline>>>),
 }
 
-impl FlusherThread {
-    /// Waits until everything handed over is durable and the files are closed.
-    pub(crate) async fn close(self) {
-        self.closing.store(true, Ordering::Release);
-        // A closed channel means that the thread has ended already.
-        let _ = self.messages.send(Order::Close);
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the thread of the Raft log ended in a panic");
+/// A log that is written in the thread of whoever hands over: in a simulation, where no other may run. It is sealed at its end only.
+pub(crate) struct Inline {
+    flusher: Flusher,
+    _guard: Box<dyn DirLock>,
+}
+
+/// What writes, for whoever must see it end.
+pub(crate) enum LogWriter {
+    Thread {
+        messages: Sender<Order>,
+        /// Nobody waits for a full disk any more.
+        closing: Arc<AtomicBool>,
+        thread: JoinHandle<()>,
+    },
+    Inline(Arc<Mutex<Option<Inline>>>),
+}
+
+impl Jobs {
+    /// Gives the job back when nothing is written any more.
+    pub(super) fn hand_over(&self, job: Job) -> Result<(), Job> {
+        match self {
+            Self::Thread(messages) => match messages.send(Order::Job(job)) {
+                Err(SendError(Order::Job(job))) => Err(job),
+                _ => Ok(()),
+            },
+            Self::Inline(writer) => match &mut *writer.lock() {
+                Some(Inline { flusher, .. }) => {
+                    flusher.commit(vec![job]);
+                    Ok(())
+                }
+                None => Err(job),
+            },
         }
     }
 }
 
-/// Starts the thread; it ends when closed or when the last sender is dropped, and only then drops `guard`.
-///
-/// The channel has no bound of its own: whoever hands over an entry waits for it, and their number is bounded.
-pub(super) fn start(
-    files: Files,
-    summary: Summary,
-    file_bytes_max: u64,
-    counters: Arc<LogCounters>,
-    guard: Box<dyn DirLock>,
-) -> io::Result<(Sender<Order>, FlusherThread)> {
-    let (messages, waiting) = channel();
-    let closing = Arc::new(AtomicBool::new(false));
-    let flusher = Flusher {
-        files,
-        summary,
-        file_bytes_max,
-        counters,
-        closing: Arc::clone(&closing),
-        failed: None,
-        sealed: true,
-    };
-    let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
-        flusher.run(&waiting);
-        drop(guard);
-    })?;
-    Ok((messages.clone(), FlusherThread { messages, closing, thread }))
+impl LogWriter {
+    /// Waits until everything handed over is durable and the files are closed.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Thread { messages, closing, thread } => {
+                closing.store(true, Ordering::Release);
+                // A closed channel means that the thread has ended already.
+                let _ = messages.send(Order::Close);
+                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                if !matches!(joined, Ok(Ok(()))) {
+                    tracing::error!("the thread of the Raft log ended in a panic");
+                }
+            }
+            Self::Inline(writer) => {
+                if let Some(Inline { mut flusher, .. }) = writer.lock().take()
+                    && !flusher.sealed
+                {
+                    flusher.seal();
+                }
+            }
+        }
+    }
 }
 
-struct Flusher {
+/// Writes groups of jobs; see the module.
+pub(super) struct Flusher {
     files: Files,
     /// The log as written, for the header of the next file.
     summary: Summary,
@@ -133,6 +156,34 @@ struct Flusher {
 }
 
 impl Flusher {
+    pub(super) fn new(
+        files: Files,
+        summary: Summary,
+        file_bytes_max: u64,
+        counters: Arc<LogCounters>,
+    ) -> Self {
+        let closing = Arc::default();
+        Self { files, summary, file_bytes_max, counters, closing, failed: None, sealed: true }
+    }
+
+    /// Starts the thread; it ends when closed or when the last sender is dropped, and only then drops `guard`.
+    pub(super) fn start(self, guard: Box<dyn DirLock>) -> io::Result<(Jobs, LogWriter)> {
+        let (messages, waiting) = channel();
+        let closing = Arc::clone(&self.closing);
+        let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || {
+            self.run(&waiting);
+            drop(guard);
+        })?;
+        let jobs = Jobs::Thread(messages.clone());
+        Ok((jobs, LogWriter::Thread { messages, closing, thread }))
+    }
+
+    /// Without a thread.
+    pub(super) fn inline(self, guard: Box<dyn DirLock>) -> (Jobs, LogWriter) {
+        let writer = Arc::new(Mutex::new(Some(Inline { flusher: self, _guard: guard })));
+        (Jobs::Inline(Arc::clone(&writer)), LogWriter::Inline(writer))
+    }
+
     fn run(mut self, waiting: &Receiver<Order>) {
         let mut closing = false;
         while !closing {

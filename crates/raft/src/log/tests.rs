@@ -300,7 +300,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_flushed() {
 
 fn opened(fs: &Arc<SimFs>) -> OpenedLog {
     let lock = fs.lock_dir(Path::new("/")).unwrap();
-    LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap()
+    LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock, false).unwrap()
 }
 
 /// Writes, votes, new files and purges, each flushed before the next; hands on what was acknowledged.
@@ -407,7 +407,7 @@ async fn an_idle_log_is_sealed_so_that_damage_to_its_last_vote_is_noticed() {
     while log.counters.seal_count() == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    log.thread.close().await;
+    log.writer.close().await;
     let [path] = file_names(&fs).try_into().unwrap();
     // The vote stands before the seal, which is one bare frame header.
     let vote_end = usize::try_from(length(&fs, &path) - 48).unwrap();
@@ -419,10 +419,10 @@ async fn an_idle_log_is_sealed_so_that_damage_to_its_last_vote_is_noticed() {
 #[tokio::test]
 async fn a_closed_log_refuses_jobs_and_releases_its_lock() {
     let fs = disk(1);
-    let OpenedLog { mut store, thread, .. } = opened(&fs);
+    let OpenedLog { mut store, writer, .. } = opened(&fs);
     assert!(fs.lock_dir(Path::new("/")).is_err());
 
-    thread.close().await;
+    writer.close().await;
 
     assert!(store.save_vote(&vote(1)).await.is_err());
     assert!(fs.lock_dir(Path::new("/")).is_ok());
@@ -432,7 +432,7 @@ async fn a_closed_log_refuses_jobs_and_releases_its_lock() {
 async fn an_entry_waits_on_a_full_disk_and_is_durable_when_there_is_space() {
     let fs = disk(5);
     let lock = fs.lock_dir(Path::new(DIR)).unwrap();
-    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap();
+    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock, false).unwrap();
     let mut store = opened.store;
     store.save_vote(&vote(1)).await.unwrap();
     // Full to the last byte: neither the vote nor the next file finds room.
@@ -451,7 +451,7 @@ async fn an_entry_waits_on_a_full_disk_and_is_durable_when_there_is_space() {
     }
     assert!(file_names(&fs).len() > 1);
     drop(store);
-    opened.thread.close().await;
+    opened.writer.close().await;
     fs.restart_after_power_cut();
     assert_eq!(open(&fs).unwrap().contents.vote(), Some(vote(39)));
 }
@@ -460,14 +460,14 @@ async fn an_entry_waits_on_a_full_disk_and_is_durable_when_there_is_space() {
 async fn a_log_that_waits_for_space_can_be_closed() {
     let fs = disk(6);
     let lock = fs.lock_dir(Path::new(DIR)).unwrap();
-    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock).unwrap();
+    let opened = LogStore::open(fs.clone(), Path::new(DIR), FILE_BYTES_MAX, lock, false).unwrap();
     let mut store = opened.store;
     store.save_vote(&vote(1)).await.unwrap();
     fs.set_capacity_bytes(1);
     let saved = tokio::spawn(async move { store.save_vote(&vote(2)).await });
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 
-    opened.thread.close().await;
+    opened.writer.close().await;
 
     assert!(saved.await.unwrap().is_err());
     fs.set_capacity_bytes(u64::MAX);

@@ -47,8 +47,9 @@ pub(crate) fn open<M: StateMachine>(
     create_dirs(options, &log_dir, &snapshot_dir)?;
     let lock = lock(options)?;
     let identity = read_identity(options, &log_dir)?;
-    let OpenedLog { store, thread, counters } =
-        LogStore::open(options.fs.clone(), &log_dir, options.log_file_bytes_max, lock)?;
+    let (fs, bytes_max) = (options.fs.clone(), options.log_file_bytes_max);
+    let OpenedLog { store, writer, counters } =
+        LogStore::open(fs, &log_dir, bytes_max, lock, options.is_simulated)?;
     let snapshots = SnapshotStore::open(options.fs.clone(), &snapshot_dir)?;
 
     let state_dir = options.dir.join("state");
@@ -63,8 +64,8 @@ pub(crate) fn open<M: StateMachine>(
         None => DirId::ZERO,
     };
 
-    let (kv, kv_thread) =
-        kv::start(kv).map_err(StartError::io("start the thread that writes", &state_dir))?;
+    let (kv, kv_thread) = kv::start(kv, options.is_simulated)
+        .map_err(StartError::io("start the thread that writes", &state_dir))?;
     let snapshots = Arc::new(snapshots);
     let applier = Applier::new(machine, applied, kv.clone(), Arc::clone(&snapshots));
     Ok(Opened {
@@ -73,7 +74,7 @@ pub(crate) fn open<M: StateMachine>(
         counters,
         snapshots,
         dir_id,
-        threads: Threads { kv, kv_thread, log_thread: thread },
+        threads: Threads { kv, kv_thread, log_writer: writer },
     })
 }
 

@@ -92,7 +92,7 @@ pub(super) const EXCLUSIVE: &[(&str, &str)] = &[("openraft", "raft"), ("sled", "
 
 /// Crates that only these may have as a normal dependency.
 pub(super) const ONLY_USED_BY: &[(&str, &[&str])] =
-    &[("testkit", &["sim", "bench"]), ("sim", &[]), ("model", &[]), ("fuzz", &[])];
+    &[("testkit", &["sim", "bench"]), ("sim", &[]), ("model", &[]), ("hosts", &[]), ("fuzz", &[])];
 
 pub(super) const CRATES: &[Crate] = &[
     // Words.
@@ -229,6 +229,7 @@ pub(super) const CRATES: &[Crate] = &[
         never: &[Never::Any(Layer::Adapters), Never::Any(Layer::Services)],
         never_named: &[],
     },
+    Crate { name: "hosts", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "testkit", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "fuzz", layer: Layer::Tools, never: &[], never_named: &[] },
     Crate { name: "bench", layer: Layer::Tools, never: &[], never_named: &[] },
