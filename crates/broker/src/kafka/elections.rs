@@ -98,7 +98,7 @@ fn elect_unclean(image: &Image, wanted: Vec<PartitionReference>) -> Vec<Elected>
             }
             Some(_) => Error::new(
                 ErrorCode::EligibleLeadersNotAvailable,
-                "no replica is known to be complete; `thalweg cluster elect --unclean` shows what would be lost",
+                "no replica is known to be complete, and this call cannot say what another one may lose",
             ),
         };
         (wanted, Err(error.not_applied()))
