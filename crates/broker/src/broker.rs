@@ -23,7 +23,6 @@ use thalweg_types::{
 
 use crate::admission::Admission;
 use crate::append;
-use crate::controller::{ControllerClient, NewTopic};
 use crate::error::{AppendError, FetchError, ProduceError, Unknown};
 use crate::fetch::{FetchCall, FetchMemory, Fetched, fetch};
 use crate::hosting::Hosted;
@@ -34,6 +33,7 @@ use crate::partition::{Partition, Pending};
 use crate::producer_ids::ProducerIds;
 use crate::replication::ReplicationService;
 use crate::tasks::{Session, Tasks};
+use thalweg_controller_client::{ControllerClient, NewTopic};
 
 /// A registered broker. Cheap to share behind an [`Arc`]; all methods take `&self`.
 #[derive(Debug)]

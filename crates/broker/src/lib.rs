@@ -21,7 +21,6 @@ mod append;
 mod bench;
 pub mod broker;
 mod configs;
-mod controller;
 pub mod error;
 pub mod fetch;
 mod hosting;
@@ -40,7 +39,6 @@ mod tasks;
 
 pub use broker::{Broker, TopicRef};
 pub use configs::DescribeConfigsError;
-pub use controller::{Beat, BeatAnswer, ControllerClient};
 pub use internal::{InternalService, InternalStreams};
 pub use kafka::KafkaBackend;
 pub use log_events::LogEvents;

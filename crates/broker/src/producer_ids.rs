@@ -8,7 +8,7 @@ use thalweg_rpc::Error;
 use thalweg_types::{BrokerEpoch, NodeId, ProducerId};
 use tokio::sync::Mutex;
 
-use crate::controller::ControllerClient;
+use thalweg_controller_client::ControllerClient;
 
 #[derive(Debug, Default)]
 pub(crate) struct ProducerIds {

@@ -21,7 +21,6 @@ use thalweg_types::{BrokerEpoch, ClusterId, ErrorCode, LogIndex, NodeId};
 use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::configs::own_configs;
-use crate::controller::{ControllerClient, Registered, Registering};
 use crate::hosting::Reconciler;
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
@@ -29,6 +28,7 @@ use crate::options::BrokerOptions;
 use crate::producer_ids::ProducerIds;
 use crate::replication::{Hub, Lease, ReplicationService};
 use crate::tasks::{Session, Tasks};
+use thalweg_controller_client::{ControllerClient, Registered, Registering};
 
 /// Between two tries to register while no controller can take it, and between two lines that say so.
 const REGISTER_INTERVAL: Duration = Duration::from_millis(200);

@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
-use crate::controller::{Beat, BeatAnswer, ControllerClient};
 use crate::hosting::{Hosted, Reconciler};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
 use crate::replication::{self, Hub};
+use thalweg_controller_client::{Beat, BeatAnswer, ControllerClient};
 
 /// After a heartbeat that was not heard.
 const BEAT_RETRY_WAIT: Duration = Duration::from_millis(100);

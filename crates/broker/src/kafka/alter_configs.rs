@@ -13,7 +13,7 @@ use thalweg_types::ErrorCode;
 
 use super::configs::{Refusal, target};
 use crate::broker::Broker;
-use crate::controller::{Alteration, ConfigEdit};
+use thalweg_controller_client::{Alteration, ConfigEdit};
 
 /// Numbers of the operations of IncrementalAlterConfigs (KIP-339).
 const SET: i8 = 0;

@@ -20,7 +20,7 @@ use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
 use crate::broker::Broker;
-use crate::controller::{Created, NewPartitions, NewTopic, TopicSelector};
+use thalweg_controller_client::{Created, NewPartitions, NewTopic, TopicSelector};
 
 /// First version of DeleteTopics that may name topics by id.
 const DELETE_BY_ID_SINCE: i16 = 6;

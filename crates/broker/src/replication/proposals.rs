@@ -13,8 +13,8 @@ use thalweg_rpc::Error;
 use thalweg_types::TopicIdPartition;
 
 use super::{Hub, of_image};
-use crate::controller::ControllerClient;
 use crate::hosting::Hosted;
+use thalweg_controller_client::ControllerClient;
 
 /// Proposals in one call.
 const CALL_PROPOSALS_MAX: usize = 5_000;

@@ -9,10 +9,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use thalweg_broker::{
-    Broker, BrokerOptions, ControllerClient, LogEvents, Metrics, Partition, Parts, TopicRef,
-};
+use thalweg_broker::{Broker, BrokerOptions, LogEvents, Metrics, Partition, Parts, TopicRef};
 use thalweg_controller::{Controller, ControllerOptions, Handle};
+use thalweg_controller_client::ControllerClient;
 use thalweg_env::{OsRandom, Random, SystemClock, fs::RealFs};
 use thalweg_metadata_core::{Endpoint, Image};
 use thalweg_metadata_feed::{Feed, FeedOptions};

@@ -9,9 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_broker::{
-    BrokerOptions, ControllerClient, InternalService, InternalStreams, LogEvents, Parts,
-};
+use thalweg_broker::{BrokerOptions, InternalService, InternalStreams, LogEvents, Parts};
+use thalweg_controller_client::ControllerClient;
 use thalweg_kafka::listener::{Bound, ListenerHandle};
 use thalweg_metadata_core::{Endpoint, StaticConfigs};
 use thalweg_metadata_feed::{Feed, FeedOptions, controllers};

@@ -14,8 +14,9 @@
 
 use std::sync::Arc;
 
-use thalweg_broker::{Broker, ControllerClient, LogEvents, Parts};
+use thalweg_broker::{Broker, LogEvents, Parts};
 use thalweg_controller::{Controller, ControllerOptions};
+use thalweg_controller_client::ControllerClient;
 use thalweg_gateway::GatewayHandle;
 use thalweg_kafka::listener::{Bound, ListenerHandle};
 use thalweg_metadata_core::{Endpoint, StaticConfigs};

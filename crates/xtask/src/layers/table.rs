@@ -155,6 +155,17 @@ pub(super) const CRATES: &[Crate] = &[
         never_named: &[],
     },
     Crate {
+        name: "controller-client",
+        layer: Layer::Adapters,
+        never: &[
+            Never::AnyCoreBut("metadata-core"),
+            Never::Crate("storage"),
+            Never::Crate("raft"),
+            Never::External(&["openraft"]),
+        ],
+        never_named: &[],
+    },
+    Crate {
         name: "coordinator-runtime",
         layer: Layer::Adapters,
         never: &[Never::Crate("group-core"), Never::Crate("txn-core"), Never::Crate("storage")],

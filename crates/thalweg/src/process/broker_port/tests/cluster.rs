@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_broker::{
-    Broker, BrokerOptions, ControllerClient, InternalService, InternalStreams, LogEvents, Metrics,
-    Parts,
+    Broker, BrokerOptions, InternalService, InternalStreams, LogEvents, Metrics, Parts,
 };
 use thalweg_controller::{Controller, ControllerOptions, Handle};
+use thalweg_controller_client::ControllerClient;
 use thalweg_env::fs::RealFs;
 use thalweg_env::{OsRandom, Random as _, SystemClock};
 use thalweg_metadata_core::Endpoint;

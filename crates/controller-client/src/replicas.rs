@@ -8,7 +8,7 @@ use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId, TopicIdPartition};
 
-use super::ControllerClient;
+use crate::ControllerClient;
 
 impl ControllerClient {
     /// AlterPartition (R7), of one leader and for several partitions: each as it is once the change is committed, or why nothing was

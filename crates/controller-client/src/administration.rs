@@ -5,11 +5,11 @@ use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{LogIndex, NodeId};
 
-use super::{Answer, ControllerClient};
+use crate::{Answer, ControllerClient};
 
 impl ControllerClient {
     /// Starts, replaces or cancels moves.
-    pub(crate) async fn reassign(&self, moves: Vec<Reassign>) -> Result<Answer<()>, Error> {
+    pub async fn reassign(&self, moves: Vec<Reassign>) -> Result<Answer<()>, Error> {
         let step = |step: Reassign| proto::Move {
             topic: step.topic,
             partition: step.partition.0,
@@ -27,7 +27,7 @@ impl ControllerClient {
     }
 
     /// Gives leadership to the preferred leaders of these partitions.
-    pub(crate) async fn elect_preferred_leaders(
+    pub async fn elect_preferred_leaders(
         &self,
         partitions: &[PartitionReference],
     ) -> Result<Answer<()>, Error> {
@@ -44,14 +44,14 @@ impl ControllerClient {
     }
 
     /// Forgets a node that is gone.
-    pub(crate) async fn unregister_node(&self, node_id: NodeId) -> Result<LogIndex, Error> {
+    pub async fn unregister_node(&self, node_id: NodeId) -> Result<LogIndex, Error> {
         let request = proto::UnregisterNodeRequest { node_id: node_id.0 };
         let answer = self.client.clone().unregister_node(request).await?.into_inner();
         Ok(LogIndex(answer.index))
     }
 
     /// The quorum, as its active voter sees it.
-    pub(crate) async fn describe_quorum(&self) -> Result<proto::DescribeQuorumResponse, Error> {
+    pub async fn describe_quorum(&self) -> Result<proto::DescribeQuorumResponse, Error> {
         let request = proto::DescribeQuorumRequest {};
         Ok(self.client.clone().describe_quorum(request).await?.into_inner())
     }

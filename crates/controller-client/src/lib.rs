@@ -1,4 +1,7 @@
-//! The controller as the broker calls it: its internal gRPC service, in this system's own words.
+//! The controller as other nodes call it: its internal gRPC service, in this system's own words.
+//!
+//! Every call goes to whichever controller is the active one ([`LeaderChannel`]) and is repeated only where that is harmless. What the
+//! controller refuses comes back as a typed [`Error`], of the whole call or of one of its items.
 
 mod administration;
 mod replicas;
@@ -24,17 +27,17 @@ pub struct ControllerClient {
 
 /// Who registers.
 #[derive(Debug, Clone)]
-pub(crate) struct Registering {
-    pub(crate) dir_id: DirId,
-    pub(crate) incarnation: IncarnationId,
-    pub(crate) cluster_id: Option<ClusterId>,
-    pub(crate) node_id: Option<NodeId>,
+pub struct Registering {
+    pub dir_id: DirId,
+    pub incarnation: IncarnationId,
+    pub cluster_id: Option<ClusterId>,
+    pub node_id: Option<NodeId>,
     /// The session that the clean-shutdown marker names.
-    pub(crate) previous_broker_epoch: Option<BrokerEpoch>,
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) rack: Option<String>,
+    pub previous_broker_epoch: Option<BrokerEpoch>,
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<String>,
     /// Replicas whose data cannot be trusted to be complete.
-    pub(crate) suspect: BTreeSet<TopicIdPartition>,
+    pub suspect: BTreeSet<TopicIdPartition>,
 }
 
 /// A broker's sign of life.
@@ -62,72 +65,72 @@ pub struct BeatAnswer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Registered {
-    pub(crate) cluster_id: ClusterId,
-    pub(crate) node_id: NodeId,
-    pub(crate) broker_epoch: BrokerEpoch,
+pub struct Registered {
+    pub cluster_id: ClusterId,
+    pub node_id: NodeId,
+    pub broker_epoch: BrokerEpoch,
 }
 
 /// The answer to a call about several items: one result each, in the order asked.
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub struct Answer<T> {
     /// Metadata log index at which the answer holds.
-    pub(crate) index: LogIndex,
-    pub(crate) items: Vec<Result<T, Error>>,
+    pub index: LogIndex,
+    pub items: Vec<Result<T, Error>>,
 }
 
 /// A topic to be created. -1 in either count means the cluster's default.
 #[derive(Debug, Clone)]
-pub(crate) struct NewTopic {
-    pub(crate) name: String,
-    pub(crate) partition_count: i32,
-    pub(crate) replication_factor: i16,
+pub struct NewTopic {
+    pub name: String,
+    pub partition_count: i32,
+    pub replication_factor: i16,
     /// Chosen replicas by partition; empty lets the controller place them.
-    pub(crate) assignments: Vec<(PartitionIndex, Vec<NodeId>)>,
-    pub(crate) configs: Vec<(String, Option<String>)>,
+    pub assignments: Vec<(PartitionIndex, Vec<NodeId>)>,
+    pub configs: Vec<(String, Option<String>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Created {
-    pub(crate) topic_id: TopicId,
-    pub(crate) partition_count: i32,
-    pub(crate) replication_factor: i16,
+pub struct Created {
+    pub topic_id: TopicId,
+    pub partition_count: i32,
+    pub replication_factor: i16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TopicSelector {
+pub enum TopicSelector {
     Name(String),
     Id(TopicId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Removed {
-    pub(crate) name: String,
-    pub(crate) topic_id: TopicId,
+pub struct Removed {
+    pub name: String,
+    pub topic_id: TopicId,
 }
 
 /// A topic to be given more partitions.
 #[derive(Debug, Clone)]
-pub(crate) struct NewPartitions {
-    pub(crate) topic: String,
+pub struct NewPartitions {
+    pub topic: String,
     /// Partitions in all, afterwards.
-    pub(crate) count: i32,
+    pub count: i32,
     /// Chosen replicas of each new partition; `None` lets the controller place them.
-    pub(crate) assignments: Option<Vec<Vec<NodeId>>>,
+    pub assignments: Option<Vec<Vec<NodeId>>>,
 }
 
 /// Changes of the configs of one owner; they happen all or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Alteration {
-    pub(crate) owner: ConfigTarget,
+pub struct Alteration {
+    pub owner: ConfigTarget,
     /// By name of config.
-    pub(crate) edits: Vec<(String, ConfigEdit)>,
+    pub edits: Vec<(String, ConfigEdit)>,
     /// What the edits do not name goes back to its default as well.
-    pub(crate) replace: bool,
+    pub replace: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConfigEdit {
+pub enum ConfigEdit {
     Set(String),
     /// Back to the default.
     Delete,
@@ -138,7 +141,7 @@ pub(crate) enum ConfigEdit {
 }
 
 impl NewTopic {
-    pub(crate) fn with_defaults(name: &str) -> Self {
+    pub fn with_defaults(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             partition_count: -1,
@@ -155,7 +158,7 @@ impl ControllerClient {
         Self { client: controller_client::ControllerClient::new(channel.into()) }
     }
 
-    pub(crate) async fn register(&self, node: Registering) -> Result<Registered, Error> {
+    pub async fn register(&self, node: Registering) -> Result<Registered, Error> {
         let request = proto::RegisterNodeRequest {
             role: codec::node_role_to_proto(NodeRole::Broker).into(),
             dir_id: codec::uuid_to_proto(node.dir_id.0),
@@ -193,7 +196,7 @@ impl ControllerClient {
         })
     }
 
-    pub(crate) async fn create_topics(
+    pub async fn create_topics(
         &self,
         topics: Vec<NewTopic>,
         validate_only: bool,
@@ -212,7 +215,7 @@ impl ControllerClient {
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
     }
 
-    pub(crate) async fn delete_topics(
+    pub async fn delete_topics(
         &self,
         topics: Vec<TopicSelector>,
     ) -> Result<Answer<Removed>, Error> {
@@ -226,7 +229,7 @@ impl ControllerClient {
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
     }
 
-    pub(crate) async fn create_partitions(
+    pub async fn create_partitions(
         &self,
         topics: Vec<NewPartitions>,
         validate_only: bool,
@@ -251,7 +254,7 @@ impl ControllerClient {
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
     }
 
-    pub(crate) async fn alter_configs(
+    pub async fn alter_configs(
         &self,
         alterations: Vec<Alteration>,
         validate_only: bool,
@@ -267,7 +270,7 @@ impl ControllerClient {
     }
 
     /// A block of producer ids that nobody else gets.
-    pub(crate) async fn allocate_producer_ids(
+    pub async fn allocate_producer_ids(
         &self,
         node_id: NodeId,
         broker_epoch: BrokerEpoch,
