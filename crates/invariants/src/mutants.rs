@@ -24,6 +24,12 @@ macro_rules! catalogue {
             /// Every bug that code in this repository lets a test plant.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
+            /// Whether it is a bug of coordinators: planted, and to be found, in the tests of `coordinator-runtime` and `group-core`, and not in
+            /// the simulated cluster of brokers and controllers.
+            pub fn is_of_coordinators(self) -> bool {
+                matches!(self, Self::M14 | Self::M21)
+            }
+
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
@@ -53,8 +59,10 @@ catalogue! {
     M10 "The high watermark moves with fewer in-sync replicas than the minimum.",
     M11 "Eligible replicas survive a change of the minimum.",
     M12 "A replica stays eligible after an unclean restart.",
+    M14 "A coordinator serves before it knows that it has read all there is, and that nobody else can write.",
     M18 "Recovery cuts at the first damage, even below what was flushed.",
     M19 "A producer snapshot is taken as it is, without the log after it.",
+    M21 "The generation or member epoch of a call is not compared.",
     M23 "An election does not raise the leader epoch.",
     M24 "The removal of the clean-shutdown marker is not flushed.",
     M25 "An empty disk keeps the identity of the one it replaces.",

@@ -46,3 +46,8 @@ epoch! {
     /// A time of one active controller: the log index of its first entry. Higher for every later one.
     ControllerEpoch(i64)
 }
+
+epoch! {
+    /// One coordinator's term over one partition of an internal topic; raised whenever the controller gives the partition to a coordinator.
+    CoordinatorEpoch(i32)
+}

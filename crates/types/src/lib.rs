@@ -16,7 +16,7 @@ mod time;
 mod topic;
 mod uuid;
 
-pub use epoch::{BrokerEpoch, ControllerEpoch, LeaderEpoch, PartitionEpoch};
+pub use epoch::{BrokerEpoch, ControllerEpoch, CoordinatorEpoch, LeaderEpoch, PartitionEpoch};
 pub use error_code::{ErrorCode, Outcome};
 pub use id::{ClusterId, DirId, IncarnationId, NodeId};
 pub use modes::{Acks, CompressionType, Durability, IsolationLevel, TimestampType, UnknownMode};
