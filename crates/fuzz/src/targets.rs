@@ -19,6 +19,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "kafka_request", run: kafka::request, seeds: kafka::request_seeds },
     Target { name: "kafka_response", run: kafka::response, seeds: kafka::response_seeds },
     Target { name: "kafka_frame", run: kafka::frame, seeds: kafka::frame_seeds },
+    Target {
+        name: "consumer_protocol",
+        run: kafka::consumer_protocol,
+        seeds: kafka::consumer_protocol_seeds,
+    },
     // Record batches.
     Target { name: "batch", run: records::batch, seeds: records::batch_seeds },
     Target { name: "batches", run: records::batches, seeds: records::batches_seeds },

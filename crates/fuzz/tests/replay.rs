@@ -31,7 +31,7 @@ macro_rules! replayed {
 }
 
 replayed! {
-    kafka_request, kafka_response, kafka_frame,
+    kafka_request, kafka_response, kafka_frame, consumer_protocol,
     batch, batches, decompress_gzip, decompress_snappy, decompress_lz4, decompress_zstd,
     storage_meta, partition_metadata, epoch_checkpoint, file_names, checkpoint, producer_snapshot,
     journal_entry, frames,

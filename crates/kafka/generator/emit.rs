@@ -56,8 +56,8 @@ fn module(out: &mut String, call: &Call) {
 fn message_constants(out: &mut String, call: &Call, message: &Message) {
     let name = &message.structs[0].name;
     let versions = message.versions;
-    let flexible_from =
-        message.flexible_from.map_or_else(|| "i16::MAX".to_owned(), |from| from.to_string());
+    // Above all versions where none is flexible.
+    let flexible_from = message.flexible_from.unwrap_or(versions.to + 1);
     line!(out, "\n    impl {name} {{");
     line!(out, "        /// Versions this crate reads and writes.");
     line!(

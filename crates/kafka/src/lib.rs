@@ -14,6 +14,7 @@ extern crate self as thalweg_kafka;
 pub mod api;
 pub mod backend;
 pub mod codec;
+pub mod consumer_protocol;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod listener;

@@ -2,7 +2,8 @@
 //!
 //! A message's input begins with the call's number and the version, one byte each.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use thalweg_kafka::consumer_protocol::{Assignment, Subscription, TopicPartitions, VERSION_MAX};
 use thalweg_kafka::fuzzing::{self, SampleMessage, samples};
 use thalweg_kafka::{ApiKey, DecodeError, Reader, Request, Response, Writer};
 
@@ -43,6 +44,22 @@ pub(super) fn frame(input: &[u8]) {
     peak::within(allowed_bytes(input) + 16 * 1024, || fuzzing::frame(input));
 }
 
+/// What members of a group tell each other. The first byte says which of the two it is.
+pub(super) fn consumer_protocol(input: &[u8]) {
+    let Some((kind, body)) = input.split_first() else { return };
+    let body = Bytes::copy_from_slice(body);
+    let allowed = allowed_bytes(&body);
+    if kind & 1 == 0 {
+        let Ok(said) = peak::within(allowed, || Subscription::decode(&body)) else { return };
+        let again = said.encode(VERSION_MAX).expect("what was understood can be said");
+        assert_eq!(Subscription::decode(&again), Ok(said));
+    } else {
+        let Ok(said) = peak::within(allowed, || Assignment::decode(&body)) else { return };
+        let again = said.encode(VERSION_MAX).expect("what was understood can be said");
+        assert_eq!(Assignment::decode(&again), Ok(said));
+    }
+}
+
 /// What a message may take: eight times its bytes and 64 KiB, and if it is small 25 times more (see the codec's reader).
 fn allowed_bytes(body: &[u8]) -> usize {
     8 * body.len() + 64 * 1024 + (25 * body.len()).min(4 << 20)
@@ -78,4 +95,23 @@ pub(super) fn response_seeds() -> Seeds {
 
 pub(super) fn frame_seeds() -> Seeds {
     seeds_of(true, fuzzing::request_frame)
+}
+
+pub(super) fn consumer_protocol_seeds() -> Seeds {
+    let partitions = || vec![TopicPartitions { topic: "orders".into(), partitions: vec![0, 7] }];
+    let subscription = Subscription {
+        topics: vec!["orders".into(), "o2".into()],
+        user_data: Some(Bytes::from_static(b"u")),
+        owned_partitions: partitions(),
+        generation_id: 5,
+        rack_id: Some("r".into()),
+    };
+    let assignment = Assignment { assigned_partitions: partitions(), user_data: None };
+    let versions = 0..=VERSION_MAX;
+    let said = versions.flat_map(|version| {
+        let subscription = subscription.encode(version).expect("a version there is");
+        let assignment = assignment.encode(version).expect("a version there is");
+        [[&[0], &subscription[..]].concat(), [&[1], &assignment[..]].concat()]
+    });
+    super::numbered(said)
 }
