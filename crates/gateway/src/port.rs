@@ -1,4 +1,5 @@
-//! What the gateway needs of the brokers, as a trait: in one process it leads straight to the broker, in a cluster it is routed.
+//! What the gateway needs of the brokers and of the coordinators, as traits: in one process they lead straight there, in a cluster they
+//! are routed.
 //!
 //! Everything here is checked already: topics have valid names, partitions, offsets and sizes are not negative, a batch is one
 //! whole batch by its header. What only the broker can know (does the topic exist, is the checksum right, is the offset in range) it
@@ -7,13 +8,15 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 
+use thalweg_kafka::{KafkaString, Request, Response};
 use thalweg_metadata_core::ConfigTarget;
 use thalweg_metadata_core::config::Entry;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    Acks, IsolationLevel, LeaderEpoch, LogIndex, Offset, PartitionIndex, ProducerEpoch, ProducerId,
-    Timestamp, TopicName,
+    Acks, ErrorCode, IsolationLevel, LeaderEpoch, LogIndex, NodeId, Offset, PartitionIndex,
+    ProducerEpoch, ProducerId, Timestamp, TopicName,
 };
 
 /// The brokers, as the gateway sees them.
@@ -51,6 +54,64 @@ pub trait BrokerPort: Send + Sync + 'static {
     fn init_producer(
         &self,
     ) -> impl Future<Output = Result<(ProducerId, ProducerEpoch), Error>> + Send;
+}
+
+/// The coordinators, as the gateway sees them. They are spoken to in the Kafka protocol's messages, since that is what they decide by.
+///
+/// Not generic, unlike [`BrokerPort`]: what costs nothing for a batch's way costs nothing beside a group's call.
+pub trait CoordinatorPort: Send + Sync + 'static {
+    /// Asks the coordinator of `group`. A call of a group's member may be answered as late as its rebalance ends; dropping the future
+    /// withdraws it. Refusals of the coordinator itself, `NOT_COORDINATOR` among them, are in the response; the error says that none came.
+    fn call(
+        &self,
+        group: &str,
+        client: ClientRef,
+        request: Request,
+        version: i16,
+    ) -> BoxFuture<'_, Result<Response, Error>>;
+
+    /// Asks every live coordinator: each answers for the groups it has.
+    fn call_each(
+        &self,
+        client: ClientRef,
+        request: Request,
+        version: i16,
+    ) -> BoxFuture<'_, Vec<(NodeId, Result<Response, Error>)>>;
+}
+
+/// On whose behalf a coordinator is asked: what it shows of the member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRef {
+    pub id: KafkaString,
+    /// Its address, as text.
+    pub host: KafkaString,
+}
+
+/// A cluster without coordinators: there are no groups, and none can be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCoordinators;
+
+impl CoordinatorPort for NoCoordinators {
+    fn call(
+        &self,
+        group: &str,
+        _client: ClientRef,
+        _request: Request,
+        _version: i16,
+    ) -> BoxFuture<'_, Result<Response, Error>> {
+        let message = format!("no coordinator is known for group {group:?}");
+        let error = Error::new(ErrorCode::CoordinatorNotAvailable, message).not_applied();
+        Box::pin(std::future::ready(Err(error)))
+    }
+
+    fn call_each(
+        &self,
+        _client: ClientRef,
+        _request: Request,
+        _version: i16,
+    ) -> BoxFuture<'_, Vec<(NodeId, Result<Response, Error>)>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// One batch for one partition.
