@@ -18,7 +18,6 @@ use thalweg_rpc::Error;
 use thalweg_storage::{Appended, LogDir};
 use thalweg_types::{
     Acks, BrokerEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId, TopicIdPartition,
-    TopicName,
 };
 
 use crate::admission::Admission;
@@ -33,7 +32,7 @@ use crate::partition::{Partition, Pending};
 use crate::producer_ids::ProducerIds;
 use crate::replication::ReplicationService;
 use crate::tasks::{Session, Tasks};
-use thalweg_controller_client::{ControllerClient, NewTopic};
+use thalweg_controller_client::ControllerClient;
 
 /// A registered broker. Cheap to share behind an [`Arc`]; all methods take `&self`.
 #[derive(Debug)]
@@ -207,14 +206,6 @@ impl Broker {
     /// A producer id nobody else has or had.
     pub async fn new_producer_id(&self) -> Result<ProducerId, Error> {
         self.producer_ids.next(&self.controller, self.node_id, self.broker_epoch).await
-    }
-
-    /// Creates topics with the cluster's defaults and waits until those of them that belong here are served.
-    pub(crate) async fn create_missing_topics(&self, names: &[TopicName]) -> Result<(), Error> {
-        let topics = names.iter().map(|name| NewTopic::with_defaults(name.as_str())).collect();
-        let created = self.controller.create_topics(topics, false).await?;
-        self.served(created.index).await;
-        Ok(())
     }
 
     /// Waits, within bounds, until the facts up to `index` have been taken over by this broker's partitions.

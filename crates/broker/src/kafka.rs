@@ -1,57 +1,34 @@
 //! The broker behind the Kafka listener: translate, call, translate.
 
-mod alter_configs;
-mod configs;
 mod delete_records;
-mod elections;
 mod fetch;
 mod hints;
 mod leader_epochs;
 mod list_offsets;
 mod log_dirs;
-mod metadata;
+mod member;
 mod produce;
-mod producers;
-mod quorum;
-mod reassignments;
-mod topic_partitions;
-mod topics;
 
 use std::sync::Arc;
 
 use thalweg_env::Random;
 use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
+use thalweg_kafka_cluster as kafka_cluster;
 use thalweg_types::{TopicId, Uuid};
 
 use crate::broker::{Broker, TopicRef};
 use crate::fetch::FetchMemory;
 use fetch::Sessions;
 
-/// The calls this listener serves, each in every version the protocol crate knows.
+/// The calls about this broker's own partitions, each in every version the protocol crate knows; the others are every node's.
 const APIS: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
-    ApiKey::Metadata,
-    ApiKey::FindCoordinator,
     ApiKey::ApiVersions,
-    ApiKey::CreateTopics,
-    ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
-    ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
-    ApiKey::DescribeConfigs,
-    ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
-    ApiKey::CreatePartitions,
-    ApiKey::IncrementalAlterConfigs,
-    ApiKey::ElectLeaders,
-    ApiKey::AlterPartitionReassignments,
-    ApiKey::ListPartitionReassignments,
-    ApiKey::DescribeQuorum,
-    ApiKey::DescribeCluster,
-    ApiKey::UnregisterBroker,
-    ApiKey::DescribeTopicPartitions,
 ];
 
 /// A [`Broker`] as the Kafka listener sees it.
@@ -76,7 +53,7 @@ impl KafkaBackend {
             sessions: fetch::new_sessions(options.fetch_sessions_max, random),
             memory: FetchMemory::new(options.fetch_memory_bytes_max),
         };
-        Self { broker, apis: ApiTable::of(APIS), readers }
+        Self { broker, apis: ApiTable::of(&[APIS, kafka_cluster::APIS].concat()), readers }
     }
 }
 
@@ -99,59 +76,17 @@ impl Backend for KafkaBackend {
             Request::ListOffsets(request) => {
                 list_offsets::list_offsets(broker, version, request).await.into()
             }
-            Request::Metadata(request) => metadata::metadata(broker, version, request).await.into(),
-            Request::FindCoordinator(request) => {
-                producers::find_coordinator(version, request).into()
-            }
-            Request::CreateTopics(request) => topics::create_topics(broker, request).await.into(),
-            Request::DeleteTopics(request) => {
-                topics::delete_topics(broker, version, request).await.into()
-            }
             Request::DeleteRecords(request) => {
                 delete_records::delete_records(broker, request).await.into()
-            }
-            Request::CreatePartitions(request) => {
-                topics::create_partitions(broker, request).await.into()
-            }
-            Request::InitProducerId(request) => {
-                producers::init_producer_id(broker, &request).await.into()
             }
             Request::OffsetForLeaderEpoch(request) => {
                 leader_epochs::offset_for_leader_epoch(broker, request).into()
             }
-            Request::DescribeConfigs(request) => configs::describe_configs(broker, &request).into(),
-            Request::AlterConfigs(request) => {
-                alter_configs::alter_configs(broker, request).await.into()
-            }
-            Request::IncrementalAlterConfigs(request) => {
-                alter_configs::incremental_alter_configs(broker, request).await.into()
-            }
-            Request::DescribeCluster(request) => {
-                metadata::describe_cluster(broker, &request).into()
-            }
             Request::DescribeLogDirs(request) => {
                 log_dirs::describe_log_dirs(broker, request).await.into()
             }
-            Request::DescribeTopicPartitions(request) => {
-                topic_partitions::describe_topic_partitions(&broker.image(), request).into()
-            }
-            Request::ElectLeaders(request) => {
-                elections::elect_leaders(broker, request).await.into()
-            }
-            Request::AlterPartitionReassignments(request) => {
-                reassignments::alter(broker, request).await.into()
-            }
-            Request::ListPartitionReassignments(request) => {
-                reassignments::list(&broker.image(), &request).into()
-            }
-            Request::DescribeQuorum(request) => {
-                quorum::describe_quorum(broker, request).await.into()
-            }
-            Request::UnregisterBroker(request) => {
-                quorum::unregister_broker(broker, &request).await.into()
-            }
             // The listener answers ApiVersions itself and passes on nothing that is not in the table.
-            _ => Reply::Close,
+            request => kafka_cluster::answer(broker, version, request).await,
         }
     }
 }

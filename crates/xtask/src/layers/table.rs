@@ -183,6 +183,17 @@ pub(super) const CRATES: &[Crate] = &[
         never_named: &[],
     },
     Crate {
+        name: "kafka-cluster",
+        layer: Layer::Adapters,
+        never: &[
+            Never::AnyCoreBut("metadata-core"),
+            Never::Crate("storage"),
+            Never::Crate("raft"),
+            Never::External(&["openraft"]),
+        ],
+        never_named: &[],
+    },
+    Crate {
         name: "rpc",
         layer: Layer::Adapters,
         never: &[

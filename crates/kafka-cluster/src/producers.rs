@@ -7,7 +7,7 @@ use thalweg_kafka::messages::{
 };
 use thalweg_types::{ErrorCode, NodeId, ProducerEpoch, ProducerId};
 
-use crate::broker::Broker;
+use crate::Member;
 
 /// First version that asks for several coordinators at once (KIP-699).
 const MANY_KEYS_SINCE: i16 = 4;
@@ -15,8 +15,8 @@ const MANY_KEYS_SINCE: i16 = 4;
 /// What a client is told while no coordinator serves groups or transactions: it may ask again.
 const NO_COORDINATOR: &str = "no coordinator serves groups or transactions in this cluster";
 
-pub(super) async fn init_producer_id(
-    broker: &Broker,
+pub(crate) async fn init_producer_id<M: Member>(
+    member: &M,
     request: &InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     let refused = |code: ErrorCode| InitProducerIdResponse {
@@ -28,7 +28,7 @@ pub(super) async fn init_producer_id(
     if request.transactional_id.is_some() {
         return refused(ErrorCode::CoordinatorNotAvailable);
     }
-    match broker.new_producer_id().await {
+    match member.new_producer_id().await {
         Ok(id) => {
             InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() }
         }
@@ -39,7 +39,7 @@ pub(super) async fn init_producer_id(
     }
 }
 
-pub(super) fn find_coordinator(
+pub(crate) fn find_coordinator(
     version: i16,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {

@@ -1,7 +1,7 @@
 //! CreateTopics, DeleteTopics and CreatePartitions: handed to the controller, answered item by item as they were asked.
 //!
-//! Any broker takes them (clients send them to whatever node they believe to be the controller). An answer that reports success is
-//! sent when this broker serves what was created, so that the client's next request finds it.
+//! Any node takes them (clients send them to whatever node they believe to be the controller). An answer that reports success is
+//! sent when this node goes by what was created, so that the client's next request finds it.
 
 use std::collections::HashSet;
 
@@ -15,18 +15,17 @@ use thalweg_kafka::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteTopicsRequest, DeleteTopicsResponse,
 };
-use thalweg_metadata_core::config::describe_topic;
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicId};
 
-use crate::broker::Broker;
+use crate::Member;
 use thalweg_controller_client::{Created, NewPartitions, NewTopic, TopicSelector};
 
 /// First version of DeleteTopics that may name topics by id.
 const DELETE_BY_ID_SINCE: i16 = 6;
 
-pub(super) async fn create_topics(
-    broker: &Broker,
+pub(crate) async fn create_topics<M: Member>(
+    member: &M,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
@@ -41,9 +40,9 @@ pub(super) async fn create_topics(
         }
     }
     let asked = topics.len();
-    let results = match broker.controller().create_topics(topics, request.validate_only).await {
+    let results = match member.controller().create_topics(topics, request.validate_only).await {
         Ok(answer) => {
-            broker.served(answer.index).await;
+            member.served(answer.index).await;
             answer.items
         }
         Err(error) => vec![Err(error); asked],
@@ -51,13 +50,13 @@ pub(super) async fn create_topics(
     let mut results = results.into_iter();
     let topics = names.into_iter().zip(refused).filter_map(|(name, refused)| {
         let result = refused.map_or_else(|| results.next(), |error| Some(Err(error)))?;
-        Some(creatable_result(broker, name, result))
+        Some(creatable_result(member, name, result))
     });
     CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
 }
 
-pub(super) async fn delete_topics(
-    broker: &Broker,
+pub(crate) async fn delete_topics<M: Member>(
+    member: &M,
     version: i16,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
@@ -80,9 +79,9 @@ pub(super) async fn delete_topics(
 
     let selectors: Vec<TopicSelector> =
         wanted.iter().map(|(_, selector)| selector.clone()).collect();
-    let results = match broker.controller().delete_topics(selectors).await {
+    let results = match member.controller().delete_topics(selectors).await {
         Ok(answer) => {
-            broker.served(answer.index).await;
+            member.served(answer.index).await;
             answer.items
         }
         Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
@@ -107,8 +106,8 @@ pub(super) async fn delete_topics(
     DeleteTopicsResponse { responses: responses.collect(), ..Default::default() }
 }
 
-pub(super) async fn create_partitions(
-    broker: &Broker,
+pub(crate) async fn create_partitions<M: Member>(
+    member: &M,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let names: Vec<_> = request.topics.iter().map(|topic| topic.name.clone()).collect();
@@ -123,9 +122,9 @@ pub(super) async fn create_partitions(
             }),
         })
         .collect();
-    let results = match broker.controller().create_partitions(topics, request.validate_only).await {
+    let results = match member.controller().create_partitions(topics, request.validate_only).await {
         Ok(answer) => {
-            broker.served(answer.index).await;
+            member.served(answer.index).await;
             answer.items
         }
         Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
@@ -175,8 +174,8 @@ fn nodes(ids: &[i32]) -> Vec<NodeId> {
     ids.iter().copied().map(NodeId).collect()
 }
 
-fn creatable_result(
-    broker: &Broker,
+fn creatable_result<M: Member>(
+    member: &M,
     name: KafkaString,
     result: Result<Created, Error>,
 ) -> CreatableTopicResult {
@@ -186,7 +185,7 @@ fn creatable_result(
             topic_id: created.topic_id.0,
             num_partitions: created.partition_count,
             replication_factor: created.replication_factor,
-            configs: Some(effective_configs(broker, created.topic_id)),
+            configs: Some(effective_configs(member, created.topic_id)),
             ..Default::default()
         },
         Err(error) => CreatableTopicResult {
@@ -200,10 +199,9 @@ fn creatable_result(
 }
 
 /// What the new topic's configs came to (KIP-525).
-fn effective_configs(broker: &Broker, topic_id: TopicId) -> Vec<CreatableTopicConfigs> {
-    let image = broker.image();
-    let settings = &broker.options().static_configs;
-    describe_topic(&image, topic_id, Some(broker.node_id()), settings)
+fn effective_configs<M: Member>(member: &M, topic_id: TopicId) -> Vec<CreatableTopicConfigs> {
+    member
+        .topic_configs(topic_id)
         .into_iter()
         .map(|entry| CreatableTopicConfigs {
             name: entry.name.into(),

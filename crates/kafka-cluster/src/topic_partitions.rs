@@ -8,33 +8,35 @@ use thalweg_kafka::messages::describe_topic_partitions::{
     NextCursor,
 };
 use thalweg_kafka::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
-use thalweg_metadata_core::{Image, Partition, Topic};
-use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicName};
+use thalweg_metadata_core::{Partition, Topic};
+use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicId, TopicName};
 
-use super::metadata::{live_leader, node_numbers, offline_replicas};
+use crate::View;
+use crate::metadata::{node_numbers, offline_replicas};
 
 /// Partitions in one answer, whatever the client would take: Kafka's default of `max.request.partition.size.limit`.
 const PARTITIONS_MAX: usize = 2000;
 
 /// A page in the making.
 struct Page<'a> {
-    image: &'a Image,
+    view: &'a View<'a>,
     room: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     next_cursor: Option<NextCursor>,
 }
 
-pub(super) fn describe_topic_partitions(
-    image: &Image,
+pub(crate) fn describe_topic_partitions(
+    view: &View<'_>,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
+    let image = view.image();
     let cursor = request.cursor.unwrap_or_default();
     if cursor.partition_index < 0 {
         return refuse_all(&request.topics, ErrorCode::InvalidRequest);
     }
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
     let mut page =
-        Page { image, room: limit.clamp(1, PARTITIONS_MAX), topics: Vec::new(), next_cursor: None };
+        Page { view, room: limit.clamp(1, PARTITIONS_MAX), topics: Vec::new(), next_cursor: None };
     if request.topics.is_empty() {
         let behind = image.topics().filter(|topic| topic.name.as_str() >= &*cursor.topic_name);
         page.fill(behind.map(|topic| (topic.name.as_str(), Some(&**topic))), &cursor);
@@ -76,7 +78,7 @@ impl<'a> Page<'a> {
                 break;
             }
             self.room -= 1;
-            partitions.push(described(self.image, *index, partition));
+            partitions.push(described(self.view, topic.id, *index, partition));
         }
         self.topics.push(DescribeTopicPartitionsResponseTopic {
             error_code: ErrorCode::None.code(),
@@ -94,11 +96,12 @@ fn next_cursor(topic: &str, partition: PartitionIndex) -> NextCursor {
 }
 
 fn described(
-    image: &Image,
+    view: &View<'_>,
+    topic: TopicId,
     index: PartitionIndex,
     partition: &Partition,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let leader = live_leader(image, partition);
+    let leader = view.leader(topic, index, partition);
     let error = if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
     DescribeTopicPartitionsResponsePartition {
         error_code: error.code(),
@@ -110,7 +113,7 @@ fn described(
         eligible_leader_replicas: Some(node_numbers(&partition.elr)),
         // Replicas that may lack records are never remembered as candidates.
         last_known_elr: Some(Vec::new()),
-        offline_replicas: offline_replicas(image, partition),
+        offline_replicas: offline_replicas(view.image(), partition),
     }
 }
 
@@ -143,14 +146,22 @@ fn refuse_all(
 #[cfg(test)]
 mod tests {
     use thalweg_kafka::messages::describe_topic_partitions::TopicRequest;
+    use thalweg_metadata_core::Image;
     use thalweg_types::Uuid;
 
     use super::*;
-    use crate::bench::image;
+    use crate::sample::image;
 
     fn request(names: &[&str], limit: i32) -> DescribeTopicPartitionsRequest {
         let topics = names.iter().map(|name| TopicRequest { name: (*name).into() }).collect();
         DescribeTopicPartitionsRequest { topics, response_partition_limit: limit, cursor: None }
+    }
+
+    fn describe(
+        image: &Image,
+        request: DescribeTopicPartitionsRequest,
+    ) -> DescribeTopicPartitionsResponse {
+        describe_topic_partitions(&View::direct(image, NodeId(1)), request)
     }
 
     /// Follows the cursors to the end: per page, the topics and the first and last partition of each (-1: none).
@@ -160,7 +171,7 @@ mod tests {
         loop {
             let mut request = request(names, limit);
             request.cursor = cursor;
-            let answer = describe_topic_partitions(image, request);
+            let answer = describe(image, request);
             let summary = |topic: DescribeTopicPartitionsResponseTopic| {
                 let index = |one: &DescribeTopicPartitionsResponsePartition| one.partition_index;
                 let first = topic.partitions.first().map_or(-1, index);
@@ -204,10 +215,7 @@ mod tests {
     fn a_cursor_whose_topic_is_gone_goes_on_behind_it() {
         let image = image(&[("a", 1), ("c", 2)]);
         let cursor = Some(Cursor { topic_name: "b".into(), partition_index: 1 });
-        let answer = describe_topic_partitions(
-            &image,
-            DescribeTopicPartitionsRequest { cursor, ..request(&[], 9) },
-        );
+        let answer = describe(&image, DescribeTopicPartitionsRequest { cursor, ..request(&[], 9) });
         assert_eq!(answer.topics.len(), 1);
         assert_eq!(answer.topics[0].partitions.len(), 2);
     }
@@ -215,7 +223,7 @@ mod tests {
     #[test]
     fn replicas_are_told_by_what_they_are() {
         let image = image(&[("a", 1)]);
-        let answer = describe_topic_partitions(&image, request(&["a"], 1));
+        let answer = describe(&image, request(&["a"], 1));
         let expected = DescribeTopicPartitionsResponsePartition {
             error_code: 0,
             partition_index: 0,
@@ -235,7 +243,7 @@ mod tests {
     fn what_does_not_exist_and_what_cannot_be_meant_is_said() {
         let image = image(&[("a", 1)]);
         let codes = |request| {
-            let answer = describe_topic_partitions(&image, request);
+            let answer = describe(&image, request);
             answer.topics.iter().map(|topic| topic.error_code).collect::<Vec<_>>()
         };
         let [unknown, invalid, refused] = [

@@ -17,14 +17,14 @@ use thalweg_metadata_core::{Image, OngoingReassignment, Reassign};
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, NodeId, PartitionIndex};
 
-use super::metadata::node_numbers;
-use crate::broker::Broker;
+use crate::Member;
+use crate::metadata::node_numbers;
 
-pub(super) async fn alter(
-    broker: &Broker,
+pub(crate) async fn alter<M: Member>(
+    member: &M,
     request: AlterPartitionReassignmentsRequest,
 ) -> AlterPartitionReassignmentsResponse {
-    let image = broker.image();
+    let image = member.image();
     let keeps_factor = !request.allow_replication_factor_change;
     let mut steps = Vec::new();
     let mut refused = Vec::new();
@@ -45,9 +45,9 @@ pub(super) async fn alter(
             refused.push(refusal);
         }
     }
-    let mut results = match broker.controller().reassign(steps).await {
+    let mut results = match member.controller().reassign(steps).await {
         Ok(answer) => {
-            broker.served(answer.index).await;
+            member.served(answer.index).await;
             answer.items.into_iter()
         }
         Err(error) => {
@@ -100,8 +100,8 @@ fn check_factor(image: &Image, step: &Reassign) -> Option<Error> {
     })
 }
 
-/// From the image: a move that this broker was asked for is in it.
-pub(super) fn list(
+/// From the image: a move that this node was asked for is in it.
+pub(crate) fn list(
     image: &Image,
     request: &ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {

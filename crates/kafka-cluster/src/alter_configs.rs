@@ -1,7 +1,7 @@
 //! AlterConfigs and IncrementalAlterConfigs: handed to the controller, answered resource by resource as they were asked.
 //!
 //! What a list becomes is decided by the controller, on the newest image: two clients that append at once both count. An answer that
-//! reports success is sent when this broker has taken the change over: the next batch it gets is measured by it.
+//! reports success is sent when this node has taken the change over: the next batch it gets is measured by it.
 
 use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::{
@@ -11,8 +11,8 @@ use thalweg_kafka::messages::{
 use thalweg_rpc::Error;
 use thalweg_types::ErrorCode;
 
-use super::configs::{Refusal, target};
-use crate::broker::Broker;
+use crate::configs::target;
+use crate::{Member, Refusal};
 use thalweg_controller_client::{Alteration, ConfigEdit};
 
 /// Numbers of the operations of IncrementalAlterConfigs (KIP-339).
@@ -36,12 +36,12 @@ struct Wanted {
     alteration: Result<Alteration, Refusal>,
 }
 
-pub(super) async fn alter_configs(
-    broker: &Broker,
+pub(crate) async fn alter_configs<M: Member>(
+    member: &M,
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
     let wanted = request.resources.into_iter().map(Wanted::whole).collect();
-    let altered = alter(broker, wanted, request.validate_only).await;
+    let altered = alter(member, wanted, request.validate_only).await;
     let response = |altered: Altered| {
         let (error_code, error_message) = told(altered.result);
         whole::AlterConfigsResourceResponse {
@@ -57,12 +57,12 @@ pub(super) async fn alter_configs(
     }
 }
 
-pub(super) async fn incremental_alter_configs(
-    broker: &Broker,
+pub(crate) async fn incremental_alter_configs<M: Member>(
+    member: &M,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let wanted = request.resources.into_iter().map(Wanted::single).collect();
-    let altered = alter(broker, wanted, request.validate_only).await;
+    let altered = alter(member, wanted, request.validate_only).await;
     let response = |altered: Altered| {
         let (error_code, error_message) = told(altered.result);
         single::AlterConfigsResourceResponse {
@@ -79,15 +79,15 @@ pub(super) async fn incremental_alter_configs(
 }
 
 /// Asks the controller for everything that can be asked of it, in one call.
-async fn alter(broker: &Broker, wanted: Vec<Wanted>, validate_only: bool) -> Vec<Altered> {
+async fn alter<M: Member>(member: &M, wanted: Vec<Wanted>, validate_only: bool) -> Vec<Altered> {
     let asked: Vec<_> =
         wanted.iter().filter_map(|one| one.alteration.as_ref().ok()).cloned().collect();
     let asked_count = asked.len();
     let results: Vec<Result<(), Error>> = match asked_count {
         0 => Vec::new(),
-        _ => match broker.controller().alter_configs(asked, validate_only).await {
+        _ => match member.controller().alter_configs(asked, validate_only).await {
             Ok(answer) => {
-                broker.served(answer.index).await;
+                member.served(answer.index).await;
                 answer.items
             }
             Err(error) => vec![Err(error); asked_count],
@@ -172,8 +172,8 @@ mod tests {
     use thalweg_metadata_core::ConfigTarget;
     use thalweg_types::NodeId;
 
-    use super::super::configs::{BROKER, TOPIC};
     use super::*;
+    use crate::configs::{BROKER, TOPIC};
 
     fn resource(
         resource_type: i8,

@@ -1,4 +1,4 @@
-//! DescribeConfigs: every config of a topic or of this broker, with its default, source and documentation.
+//! DescribeConfigs: every config of a topic or of a broker, with its default, source and documentation.
 
 use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::describe_configs::{
@@ -10,43 +10,39 @@ use thalweg_metadata_core::ConfigTarget;
 use thalweg_metadata_core::config::{Entry, Source, SourcedValue};
 use thalweg_types::{ErrorCode, NodeId};
 
-use crate::broker::Broker;
+use crate::{Member, Refusal};
 
 /// Kafka's numbers for what a config can belong to.
-pub(super) const TOPIC: i8 = 2;
-pub(super) const BROKER: i8 = 4;
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
 
-/// A request that cannot be answered, and what the client is told.
-pub(super) type Refusal = (ErrorCode, String);
-
-pub(super) fn describe_configs(
-    broker: &Broker,
+pub(crate) async fn describe_configs<M: Member>(
+    member: &M,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let results = request
-        .resources
-        .iter()
-        .map(|resource| {
-            let (error_code, error_message, configs) = match entries(broker, resource) {
-                Ok(entries) => (ErrorCode::None, None, select(entries, resource, request)),
-                Err((code, message)) => (code, Some(KafkaString::from(message)), Vec::new()),
-            };
-            DescribeConfigsResult {
-                error_code: error_code.code(),
-                error_message,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-                configs,
-            }
-        })
-        .collect();
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        let (error_code, error_message, configs) = match entries(member, resource).await {
+            Ok(entries) => (ErrorCode::None, None, select(entries, resource, request)),
+            Err((code, message)) => (code, Some(KafkaString::from(message)), Vec::new()),
+        };
+        results.push(DescribeConfigsResult {
+            error_code: error_code.code(),
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            configs,
+        });
+    }
     DescribeConfigsResponse { results, ..Default::default() }
 }
 
-fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Refusal> {
+async fn entries<M: Member>(
+    member: &M,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<Entry>, Refusal> {
     let target = target(resource.resource_type, &resource.resource_name)?;
-    let mut entries =
-        broker.describe_configs(&target).map_err(|error| (error.code(), error.to_string()))?;
+    let mut entries = member.describe_configs(&target).await?;
     if target == ConfigTarget::Cluster {
         // Kafka's tools take everything that is told of all brokers for set.
         let is_set = |value: &SourcedValue| value.source == Source::DynamicDefaultBroker;
@@ -57,7 +53,7 @@ fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<En
 }
 
 /// The resource that a request names by a number and a text. An empty broker name stands for the defaults of all brokers.
-pub(super) fn target(resource_type: i8, name: &str) -> Result<ConfigTarget, Refusal> {
+pub(crate) fn target(resource_type: i8, name: &str) -> Result<ConfigTarget, Refusal> {
     match resource_type {
         TOPIC => Ok(ConfigTarget::Topic(name.to_owned())),
         BROKER if name.is_empty() => Ok(ConfigTarget::Cluster),

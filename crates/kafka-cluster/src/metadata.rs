@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use thalweg_controller_client::NewTopic;
 use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::describe_cluster::DescribeClusterBroker;
 use thalweg_kafka::messages::metadata::{
@@ -13,16 +14,16 @@ use thalweg_kafka::messages::metadata::{
 use thalweg_kafka::messages::{
     DescribeClusterRequest, DescribeClusterResponse, MetadataRequest, MetadataResponse,
 };
-use thalweg_metadata_core::{Endpoint, Image, Node, Partition, Topic};
+use thalweg_metadata_core::{Image, Partition, Topic};
 use thalweg_types::{ErrorCode, NodeId, PartitionIndex, TopicId, TopicName};
 
-use crate::broker::Broker;
+use crate::{Listed, Member, View};
 
 /// The endpoint type that a client asks DescribeCluster for: brokers are 1, controllers 2 (KIP-919).
 const ENDPOINT_BROKERS: i8 = 1;
 
-pub(super) async fn metadata(
-    broker: &Broker,
+pub(crate) async fn metadata<M: Member>(
+    member: &M,
     version: i16,
     request: MetadataRequest,
 ) -> MetadataResponse {
@@ -33,29 +34,28 @@ pub(super) async fn metadata(
     };
     if let Some(topics) = &topics
         && request.allow_auto_topic_creation
-        && broker.options().auto_create_topics
+        && member.auto_create_topics()
     {
-        create_missing(broker, topics).await;
+        create_missing(member, topics).await;
     }
 
-    let image = broker.image();
+    let image = member.image();
+    let view = member.view(&image);
     let topics = match topics {
-        None => image.topics().map(|topic| describe(&image, topic)).collect(),
-        Some(topics) => topics.iter().map(|wanted| answer(&image, wanted)).collect(),
+        None => image.topics().map(|topic| describe(&view, topic)).collect(),
+        Some(topics) => topics.iter().map(|wanted| answer(&view, wanted)).collect(),
     };
     MetadataResponse {
-        brokers: listed_nodes(&image)
-            .map(|(node, endpoint)| metadata_node(node, endpoint))
-            .collect(),
+        brokers: view.live_nodes().map(metadata_node).collect(),
         cluster_id: cluster_id(&image),
-        controller_id: controller_id(broker, &image).0,
+        controller_id: view.controller_id().0,
         topics,
         ..Default::default()
     }
 }
 
-pub(super) fn describe_cluster(
-    broker: &Broker,
+pub(crate) fn describe_cluster<M: Member>(
+    member: &M,
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if request.endpoint_type != ENDPOINT_BROKERS {
@@ -66,23 +66,23 @@ pub(super) fn describe_cluster(
             ..Default::default()
         };
     }
-    let image = broker.image();
-    let brokers = image
+    let image = member.image();
+    let view = member.view(&image);
+    let brokers = view
         .nodes()
         .filter(|node| request.include_fenced_brokers || !node.fenced)
-        .filter_map(|node| Some((node, node.endpoint(Endpoint::KAFKA)?)))
-        .map(|(node, endpoint)| DescribeClusterBroker {
+        .map(|node| DescribeClusterBroker {
             broker_id: node.id.0,
-            host: endpoint.host.as_str().into(),
-            port: i32::from(endpoint.port),
-            rack: node.rack.as_deref().map(KafkaString::from),
+            host: node.host.into(),
+            port: i32::from(node.port),
+            rack: node.rack.map(KafkaString::from),
             is_fenced: node.fenced,
         })
         .collect();
     DescribeClusterResponse {
         endpoint_type: ENDPOINT_BROKERS,
         cluster_id: cluster_id(&image).unwrap_or_default(),
-        controller_id: controller_id(broker, &image).0,
+        controller_id: view.controller_id().0,
         brokers,
         ..Default::default()
     }
@@ -90,8 +90,8 @@ pub(super) fn describe_cluster(
 
 /// Creates the topics that are asked for by a valid name and do not exist. What fails is answered by the image afterwards: the topic
 /// is simply not there.
-async fn create_missing(broker: &Broker, wanted: &[MetadataRequestTopic]) {
-    let image = broker.image();
+async fn create_missing<M: Member>(member: &M, wanted: &[MetadataRequestTopic]) {
+    let image = member.image();
     let missing: Vec<TopicName> = wanted
         .iter()
         .filter(|topic| topic.topic_id.is_zero())
@@ -101,12 +101,17 @@ async fn create_missing(broker: &Broker, wanted: &[MetadataRequestTopic]) {
     if missing.is_empty() {
         return;
     }
-    if let Err(error) = broker.create_missing_topics(&missing).await {
-        tracing::warn!(%error, ?missing, "topics asked for could not be created");
+    let topics = missing.iter().map(|name| NewTopic::with_defaults(name.as_str())).collect();
+    match member.controller().create_topics(topics, false).await {
+        Ok(created) => member.served(created.index).await,
+        Err(error) => {
+            tracing::warn!(%error, ?missing, "topics asked for could not be created");
+        }
     }
 }
 
-fn answer(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn answer(view: &View<'_>, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let image = view.image();
     let refused = |code: ErrorCode| MetadataResponseTopic {
         error_code: code.code(),
         name: wanted.name.clone(),
@@ -115,21 +120,21 @@ fn answer(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic
     };
     if !wanted.topic_id.is_zero() {
         return match image.topic_by_id(TopicId(wanted.topic_id)) {
-            Some(topic) => describe(image, topic),
+            Some(topic) => describe(view, topic),
             None => refused(ErrorCode::UnknownTopicId),
         };
     }
     let Some(name) = wanted.name.as_deref() else { return refused(ErrorCode::InvalidRequest) };
     match image.topic(name) {
-        Some(topic) => describe(image, topic),
+        Some(topic) => describe(view, topic),
         None if TopicName::new(name).is_err() => refused(ErrorCode::InvalidTopicException),
         None => refused(ErrorCode::UnknownTopicOrPartition),
     }
 }
 
-fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
+fn describe(view: &View<'_>, topic: &Arc<Topic>) -> MetadataResponseTopic {
     let partition = |(index, partition): (&PartitionIndex, &Partition)| {
-        let leader = live_leader(image, partition);
+        let leader = view.leader(topic.id, *index, partition);
         MetadataResponsePartition {
             error_code: match leader {
                 Some(_) => ErrorCode::None.code(),
@@ -140,7 +145,7 @@ fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
             leader_epoch: partition.leader_epoch.0,
             replica_nodes: node_numbers(&partition.replicas),
             isr_nodes: node_numbers(&partition.isr),
-            offline_replicas: offline_replicas(image, partition),
+            offline_replicas: offline_replicas(view.image(), partition),
         }
     };
     MetadataResponseTopic {
@@ -153,39 +158,22 @@ fn describe(image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
     }
 }
 
-pub(super) fn live_leader(image: &Image, partition: &Partition) -> Option<NodeId> {
-    partition.leader.filter(|leader| image.is_live(*leader))
-}
-
-pub(super) fn offline_replicas(image: &Image, partition: &Partition) -> Vec<i32> {
+pub(crate) fn offline_replicas(image: &Image, partition: &Partition) -> Vec<i32> {
     let offline = partition.replicas.iter().filter(|node| !image.is_live(**node));
     offline.map(|node| node.0).collect()
 }
 
-pub(super) fn node_numbers(nodes: &[NodeId]) -> Vec<i32> {
+pub(crate) fn node_numbers(nodes: &[NodeId]) -> Vec<i32> {
     nodes.iter().map(|node| node.0).collect()
 }
 
-fn metadata_node(node: &Node, endpoint: &Endpoint) -> MetadataResponseBroker {
+fn metadata_node(node: &Listed<'_>) -> MetadataResponseBroker {
     MetadataResponseBroker {
         node_id: node.id.0,
-        host: endpoint.host.as_str().into(),
-        port: i32::from(endpoint.port),
-        rack: node.rack.as_deref().map(KafkaString::from),
+        host: node.host.into(),
+        port: i32::from(node.port),
+        rack: node.rack.map(KafkaString::from),
     }
-}
-
-/// The nodes clients may talk to: every live one that speaks Kafka.
-fn listed_nodes(image: &Image) -> impl Iterator<Item = (&Node, &Endpoint)> {
-    image
-        .nodes()
-        .filter(|node| !node.fenced)
-        .filter_map(|node| Some((&**node, node.endpoint(Endpoint::KAFKA)?)))
-}
-
-/// Any listed node will do; this one is the closest. Before it is listed itself, there is none.
-fn controller_id(broker: &Broker, image: &Image) -> NodeId {
-    if image.is_live(broker.node_id()) { broker.node_id() } else { NodeId::NONE }
 }
 
 fn cluster_id(image: &Image) -> Option<KafkaString> {

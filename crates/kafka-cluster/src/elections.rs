@@ -9,7 +9,7 @@ use thalweg_metadata_core::{Image, PartitionReference};
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, LogIndex, PartitionIndex};
 
-use crate::broker::Broker;
+use crate::Member;
 
 /// Values of `election_type`.
 const PREFERRED: i8 = 0;
@@ -21,8 +21,8 @@ const PARTITIONS_PER_CALL: usize = 5_000;
 /// What became of the election of one partition.
 type Elected = (PartitionReference, Result<(), Error>);
 
-pub(super) async fn elect_leaders(
-    broker: &Broker,
+pub(crate) async fn elect_leaders<M: Member>(
+    member: &M,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
     let named: Option<Vec<_>> = request.topic_partitions.map(|topics| {
@@ -33,10 +33,10 @@ pub(super) async fn elect_leaders(
         references.collect()
     });
     let wants_all = named.is_none();
-    let image = broker.image();
+    let image = member.image();
     let wanted = named.unwrap_or_else(|| everything(&image, request.election_type));
     let elected = match request.election_type {
-        PREFERRED => elect_preferred(broker, &wanted).await,
+        PREFERRED => elect_preferred(member, &wanted).await,
         UNCLEAN => Ok(elect_unclean(&image, wanted)),
         other => Err(Error::invalid_request(format!("unknown election type {other}"))),
     };
@@ -72,18 +72,18 @@ fn everything(image: &Image, election_type: i8) -> Vec<PartitionReference> {
     topics.collect()
 }
 
-async fn elect_preferred(
-    broker: &Broker,
+async fn elect_preferred<M: Member>(
+    member: &M,
     wanted: &[PartitionReference],
 ) -> Result<Vec<Elected>, Error> {
     let mut elected = Vec::with_capacity(wanted.len());
     let mut index = LogIndex::ZERO;
     for some in wanted.chunks(PARTITIONS_PER_CALL) {
-        let answer = broker.controller().elect_preferred_leaders(some).await?;
+        let answer = member.controller().elect_preferred_leaders(some).await?;
         index = index.max(answer.index);
         elected.extend(some.iter().cloned().zip(answer.items));
     }
-    broker.served(index).await;
+    member.served(index).await;
     Ok(elected)
 }
 

@@ -10,7 +10,7 @@ use thalweg_kafka::messages::{
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_types::{ErrorCode, NodeId, Uuid};
 
-use crate::broker::Broker;
+use crate::Member;
 
 /// Kafka's name for the quorum's log, which has one partition.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -18,15 +18,15 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Name of the listener of controllers, as Kafka's own configurations have it.
 const CONTROLLER_LISTENER: &str = "CONTROLLER";
 
-pub(super) async fn describe_quorum(
-    broker: &Broker,
+pub(crate) async fn describe_quorum<M: Member>(
+    member: &M,
     request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
     if !asks_for_metadata(&request.topics) {
         return unknown(request);
     }
-    match broker.controller().describe_quorum().await {
-        Ok(quorum) => described(&quorum, broker.now_ms()),
+    match member.controller().describe_quorum().await {
+        Ok(quorum) => described(&quorum, member.now_ms()),
         Err(error) => DescribeQuorumResponse {
             error_code: error.code.code(),
             error_message: Some(error.message.into()),
@@ -134,13 +134,13 @@ fn uuid(bytes: &[u8]) -> Uuid {
     bytes.try_into().map(Uuid::from_bytes).unwrap_or_default()
 }
 
-pub(super) async fn unregister_broker(
-    broker: &Broker,
+pub(crate) async fn unregister_broker<M: Member>(
+    member: &M,
     request: &UnregisterBrokerRequest,
 ) -> UnregisterBrokerResponse {
-    match broker.controller().unregister_node(NodeId(request.broker_id)).await {
+    match member.controller().unregister_node(NodeId(request.broker_id)).await {
         Ok(index) => {
-            broker.served(index).await;
+            member.served(index).await;
             UnregisterBrokerResponse { error_message: None, ..Default::default() }
         }
         Err(error) => UnregisterBrokerResponse {

@@ -1,0 +1,187 @@
+//! Which nodes a client is shown, and who leads in its eyes.
+//!
+//! A client talks to every node it is shown and to no other. Inside the cluster's network it is shown brokers and coordinators as they
+//! are. Whoever talks to a gateway reaches gateways only: each stands for a part of the partitions, as their leader. Replica and in-sync
+//! lists name brokers in both views, since they are about where the records are, and some clients wait until they are complete.
+
+use thalweg_metadata_core::{Endpoint, Image, Node, NodeRole, Partition};
+use thalweg_types::{NodeId, PartitionIndex, TopicId};
+
+/// A node as a client is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'a> {
+    pub id: NodeId,
+    pub host: &'a str,
+    pub port: u16,
+    pub rack: Option<&'a str>,
+    pub fenced: bool,
+}
+
+/// The cluster as a client of one node sees it.
+#[derive(Debug)]
+pub struct View<'a> {
+    image: &'a Image,
+    /// The node that answers.
+    me: NodeId,
+    /// In order of id, the fenced ones included.
+    nodes: Vec<Listed<'a>>,
+    is_gateways: bool,
+}
+
+impl<'a> View<'a> {
+    /// Brokers and coordinators, as they are; `me` is one of them.
+    pub fn direct(image: &'a Image, me: NodeId) -> Self {
+        let nodes = image.nodes().filter(|node| node.role != NodeRole::Gateway);
+        let nodes = nodes.filter_map(|node| Listed::of(node)).collect();
+        Self { image, me, nodes, is_gateways: false }
+    }
+
+    /// Gateways only. The one that answers is among them even if the others do not know it yet.
+    pub fn through_gateways(image: &'a Image, me: Listed<'a>) -> Self {
+        let others = image
+            .nodes()
+            .filter(|node| node.role == NodeRole::Gateway && node.id != me.id)
+            .filter_map(|node| Listed::of(node));
+        let mut nodes: Vec<_> = others.chain([me]).collect();
+        nodes.sort_by_key(|node| node.id);
+        Self { image, me: me.id, nodes, is_gateways: true }
+    }
+
+    pub fn image(&self) -> &'a Image {
+        self.image
+    }
+
+    /// Every node that may be shown, whether or not it lives.
+    pub fn nodes(&self) -> impl Iterator<Item = &Listed<'a>> {
+        self.nodes.iter()
+    }
+
+    /// The nodes that clients may talk to.
+    pub fn live_nodes(&self) -> impl Iterator<Item = &Listed<'a>> {
+        self.nodes.iter().filter(|node| !node.fenced)
+    }
+
+    /// Any live node will do, since all of them take what is for the controller; this one is the closest. Before it is listed itself,
+    /// and when it is about to leave, there is none.
+    pub fn controller_id(&self) -> NodeId {
+        let is_listed = self.live_nodes().any(|node| node.id == self.me);
+        let is_staying = self.is_gateways || self.image.is_live(self.me);
+        if is_listed && is_staying { self.me } else { NodeId::NONE }
+    }
+
+    /// To whom a client goes for a partition: as long as it is led at all.
+    pub fn leader(
+        &self,
+        topic: TopicId,
+        index: PartitionIndex,
+        partition: &Partition,
+    ) -> Option<NodeId> {
+        let leader = partition.leader.filter(|leader| self.image.is_live(*leader))?;
+        if !self.is_gateways {
+            return Some(leader);
+        }
+        let (high, low) = halves(topic);
+        self.gateway_for(high ^ low.rotate_left(32) ^ u64::from(index.0.unsigned_abs()))
+    }
+
+    /// One live gateway for what is named by `key`. It stays the same while that gateway lives, whoever else comes and goes (rendezvous
+    /// hashing), and every gateway says the same.
+    fn gateway_for(&self, key: u64) -> Option<NodeId> {
+        let weight = |node: &&Listed<'_>| mix(mix(key) ^ u64::from(node.id.0.unsigned_abs()));
+        self.live_nodes().max_by_key(weight).map(|node| node.id)
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// None if the node does not speak Kafka.
+    fn of(node: &'a Node) -> Option<Self> {
+        let endpoint = node.endpoint(Endpoint::KAFKA)?;
+        Some(Self {
+            id: node.id,
+            host: &endpoint.host,
+            port: endpoint.port,
+            rack: node.rack.as_deref(),
+            fenced: node.fenced,
+        })
+    }
+}
+
+fn halves(topic: TopicId) -> (u64, u64) {
+    let id = u128::from_be_bytes(*topic.0.as_bytes());
+    ((id >> 64) as u64, id as u64)
+}
+
+/// Spreads every bit over all of them (the finalizer of SplitMix64).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sample::{self, gateway};
+
+    fn leaders(image: &Image, me: i32) -> BTreeMap<PartitionIndex, NodeId> {
+        let me = Listed { id: NodeId(me), host: "me", port: 1, rack: None, fenced: false };
+        let view = View::through_gateways(image, me);
+        let topic = image.topic("many").unwrap();
+        let leader = |(index, partition): (&PartitionIndex, &Partition)| {
+            (*index, view.leader(topic.id, *index, partition).unwrap())
+        };
+        topic.partitions.iter().map(leader).collect()
+    }
+
+    #[test]
+    fn inside_everybody_is_shown_as_it_is_but_gateways() {
+        let image = sample::with_nodes(&[("many", 2)], &[gateway(7, false)]);
+        let view = View::direct(&image, NodeId(1));
+        assert_eq!(view.nodes().map(|node| node.id).collect::<Vec<_>>(), [NodeId(1)]);
+        assert_eq!(view.controller_id(), NodeId(1));
+        assert_eq!(View::direct(&image, NodeId(9)).controller_id(), NodeId::NONE);
+    }
+
+    #[test]
+    fn gateways_share_the_partitions_and_agree_on_them() {
+        let image = sample::with_nodes(
+            &[("many", 300)],
+            &[gateway(7, false), gateway(8, false), gateway(9, true)],
+        );
+        let leaders_by_7 = leaders(&image, 7);
+        assert_eq!(leaders_by_7, leaders(&image, 8));
+        let of = |id: i32| leaders_by_7.values().filter(|leader| **leader == NodeId(id)).count();
+        assert_eq!(of(7) + of(8), 300, "a fenced gateway leads nothing");
+        assert!((100..200).contains(&of(7)), "{}", of(7));
+    }
+
+    #[test]
+    fn a_gateway_more_takes_partitions_over_and_moves_no_others() {
+        let few = sample::with_nodes(&[("many", 300)], &[gateway(7, false), gateway(8, false)]);
+        let more = [gateway(7, false), gateway(8, false), gateway(9, false)];
+        let more = sample::with_nodes(&[("many", 300)], &more);
+        let (before, after) = (leaders(&few, 7), leaders(&more, 7));
+        let moved = before.iter().filter(|(index, leader)| after[index] != **leader);
+        assert!(moved.clone().all(|(index, _)| after[index] == NodeId(9)));
+        assert!((50..150).contains(&moved.count()));
+    }
+
+    #[test]
+    fn a_gateway_that_nobody_knows_yet_shows_itself() {
+        let image = sample::with_nodes(&[("many", 3)], &[]);
+        assert!(leaders(&image, 7).values().all(|leader| *leader == NodeId(7)));
+    }
+
+    #[test]
+    fn what_nobody_leads_has_no_leader_through_gateways_either() {
+        let image = sample::with_nodes(&[("many", 1)], &[gateway(7, false)]);
+        let me = Listed { id: NodeId(7), host: "me", port: 1, rack: None, fenced: false };
+        let topic = image.topic("many").unwrap();
+        let partition = Partition { leader: None, ..topic.partitions[&PartitionIndex(0)].clone() };
+        let view = View::through_gateways(&image, me);
+        assert_eq!(view.leader(topic.id, PartitionIndex(0), &partition), None);
+    }
+}
