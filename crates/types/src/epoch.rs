@@ -51,3 +51,23 @@ epoch! {
     /// One coordinator's term over one partition of an internal topic; raised whenever the controller gives the partition to a coordinator.
     CoordinatorEpoch(i32)
 }
+
+epoch! {
+    /// One round of the classic group protocol: raised when everybody has joined anew.
+    GenerationId(i32)
+}
+
+epoch! {
+    /// Version of what a group of the consumer protocol wants (KIP-848): raised when a subscription or a topic in it changes.
+    GroupEpoch(i32)
+}
+
+epoch! {
+    /// The group epoch that the target assignment was computed for.
+    AssignmentEpoch(i32)
+}
+
+epoch! {
+    /// The assignment epoch that a member has reached.
+    MemberEpoch(i32)
+}

@@ -8,6 +8,7 @@
 
 mod epoch;
 mod error_code;
+mod group;
 mod id;
 mod modes;
 mod offset;
@@ -16,8 +17,12 @@ mod time;
 mod topic;
 mod uuid;
 
-pub use epoch::{BrokerEpoch, ControllerEpoch, CoordinatorEpoch, LeaderEpoch, PartitionEpoch};
+pub use epoch::{
+    AssignmentEpoch, BrokerEpoch, ControllerEpoch, CoordinatorEpoch, GenerationId, GroupEpoch,
+    LeaderEpoch, MemberEpoch, PartitionEpoch,
+};
 pub use error_code::{ErrorCode, Outcome};
+pub use group::{GroupId, InstanceId, MemberId, coordinator_partition};
 pub use id::{ClusterId, DirId, IncarnationId, NodeId};
 pub use modes::{Acks, CompressionType, Durability, IsolationLevel, TimestampType, UnknownMode};
 pub use offset::{LogIndex, Offset};
