@@ -186,6 +186,7 @@ impl Reconciler {
                 | Record::ConfigRemoved { .. } => return None,
                 Record::ClusterCreated { .. }
                 | Record::NodeIdAllocated { .. }
+                | Record::CoordinatorAssigned { .. }
                 | Record::TopicDeleted { .. }
                 | Record::ProducerIdsAllocated { .. } => {}
             }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  0                   index u64, controller epoch i64, both big-endian
-//!  1 .. 7 ...          encoded fact (the metadata core's `Key`)
+//!  1 .. 8 ...          encoded fact (the metadata core's `Key`)
 //! ```
 
 use std::collections::BTreeSet;

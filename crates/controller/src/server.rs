@@ -84,7 +84,7 @@ impl Server {
     fn check_room(&self) -> Result<(), Status> {
         let image = self.state.feed.image();
         let full = self.full.lock();
-        let mut live = image.nodes().filter(|node| image.is_live(node.id)).peekable();
+        let mut live = image.live_brokers().peekable();
         if live.peek().is_some() && live.all(|node| full.contains(&node.id)) {
             return Err(self.status(CallError::NoRoom));
         }
@@ -135,7 +135,9 @@ impl Controller for Server {
         let request = translate::register_node(request.into_inner())?;
         let decided = self.calls.decide_in_session(move |image, sessions, now| {
             sessions.check_registration(image, &request, now)?;
-            image.decide_register_node(&request)
+            let decision = image.decide_register_node(&request)?;
+            sessions.expect(image, &request, now);
+            Ok(decision)
         });
         let decided = decided.await;
         let (index, registered) = decided.map_err(|error| self.status(error))?;

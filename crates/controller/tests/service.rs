@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_controller::{Controller, ControllerOptions, Handle};
 use thalweg_env::{OsRandom, fs::RealFs};
-use thalweg_metadata_core::StaticConfigs;
+use thalweg_metadata_core::{Image, StaticConfigs};
 use thalweg_metadata_feed::{Change, Feed, FeedOptions};
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_proto::internal::controller::v1::controller_client::ControllerClient;
@@ -36,6 +36,10 @@ impl Life {
     async fn start(dir: &Path) -> Self {
         let mut options = ControllerOptions::new(dir, Arc::new(RealFs), Arc::new(OsRandom));
         options.configs = StaticConfigs::new([("num.partitions", "3")]).unwrap();
+        Self::start_with(options).await
+    }
+
+    async fn start_with(options: ControllerOptions) -> Self {
         let handle = Controller::start(options).await.unwrap();
         let routes = Routes::new().with(handle.service());
         let server = thalweg_rpc::Server::new(ServerOptions::default());
@@ -371,5 +375,55 @@ async fn new_topics_are_refused_while_the_disk_of_every_broker_is_full() {
     life.beat(&first, false).await;
     let created = life.create(&["after"]).await;
     assert!(created.topics.iter().all(|topic| topic.error.is_none()));
+    life.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_silent_coordinator_had_goes_to_another_within_a_session_timeout() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = ControllerOptions::new(dir.path(), Arc::new(RealFs), Arc::new(OsRandom));
+    options.session_timeout = Duration::from_secs(2);
+    let mut life = Life::start_with(options).await;
+    let feed = life.feed();
+    let broker = life.join(1).await;
+    let coordinator = |disk| proto::RegisterNodeRequest {
+        role: metadata::NodeRole::Coordinator.into(),
+        ..node(disk)
+    };
+    let mut beats = Vec::new();
+    for disk in [2, 3] {
+        let joined = life.client.register_node(coordinator(disk)).await.unwrap().into_inner();
+        life.beat(&joined, false).await;
+        beats.push(joined);
+    }
+    let created = life.create(&["__consumer_offsets"]).await;
+    assert!(created.topics.iter().all(|topic| topic.error.is_none()), "{created:?}");
+    let image = within(feed.wait_for(LogIndex(created.index))).await.unwrap();
+    let share = |image: &Image, node: &proto::RegisterNodeResponse| {
+        image.coordinated_by(NodeId(node.node_id)).count()
+    };
+    assert_eq!((share(&image, &beats[0]), share(&image, &beats[1])), (25, 25));
+
+    // From here on, the second is silent.
+    let image = within(async {
+        loop {
+            life.beat(&broker, false).await;
+            life.beat(&beats[0], false).await;
+            let image = feed.image();
+            if image.node(NodeId(beats[1].node_id)).is_none() {
+                return image;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let image = image.await;
+    assert_eq!(share(&image, &beats[0]), 50);
+    let late = proto::HeartbeatRequest {
+        node_id: beats[1].node_id,
+        broker_epoch: beats[1].broker_epoch,
+        ..Default::default()
+    };
+    let refused = Error::from(life.client.heartbeat(late).await.unwrap_err());
+    assert_eq!(refused.code, ErrorCode::BrokerIdNotRegistered);
     life.stop().await;
 }

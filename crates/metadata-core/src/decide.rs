@@ -5,6 +5,7 @@
 
 mod alter_partition;
 mod configs;
+mod coordinators;
 mod election;
 mod leaders;
 mod nodes;

@@ -3,15 +3,16 @@
 //! Cloning an image shares all of it; applying a fact copies only the map it changes, and only while somebody else holds the older
 //! image. Readers keep an image for as long as they need one consistent view.
 
+mod coordinators;
 mod parts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thalweg_types::{
-    BrokerEpoch, ClusterId, ControllerEpoch, DirId, Durability, IncarnationId, LeaderEpoch,
-    LogIndex, NodeId, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicIdPartition,
-    TopicName,
+    BrokerEpoch, ClusterId, ControllerEpoch, CoordinatorEpoch, DirId, Durability, IncarnationId,
+    LeaderEpoch, LogIndex, NodeId, PartitionEpoch, PartitionIndex, ProducerId, TopicId,
+    TopicIdPartition, TopicName,
 };
 
 use crate::key::Key;
@@ -31,6 +32,8 @@ pub struct Image {
     nodes: Arc<BTreeMap<NodeId, Arc<Node>>>,
     topics: Arc<BTreeMap<TopicId, Arc<Topic>>>,
     topic_ids: Arc<BTreeMap<TopicName, TopicId>>,
+    /// Of partitions of internal topics that were ever assigned.
+    coordinators: Arc<BTreeMap<TopicIdPartition, Coordinator>>,
     configs: Arc<BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>>,
 }
 
@@ -101,6 +104,15 @@ pub struct Partition {
     pub unproven: Vec<NodeId>,
 }
 
+/// Who coordinates what one partition of an internal topic holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Coordinator {
+    /// `None`: no coordinator is live.
+    pub node: Option<NodeId>,
+    /// Raised by every assignment.
+    pub epoch: CoordinatorEpoch,
+}
+
 // ---------------------------------------------------------------------------------------------------------------------------------
 // Image
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -117,6 +129,7 @@ impl Default for Image {
             nodes: Arc::default(),
             topics: Arc::default(),
             topic_ids: Arc::default(),
+            coordinators: Arc::default(),
             configs: Arc::default(),
         }
     }
@@ -164,6 +177,10 @@ impl Image {
                     Arc::make_mut(topic).partitions.insert(*partition, state.clone());
                 }
             }
+            Record::CoordinatorAssigned { topic_id, partition, node, epoch } => {
+                let coordinator = Coordinator { node: *node, epoch: *epoch };
+                self.set_coordinator(*topic_id, *partition, coordinator);
+            }
             Record::TopicDeleted { topic_id } => self.remove_topic(*topic_id),
             Record::ConfigSet { resource, name, value } => {
                 let entries = Arc::make_mut(&mut self.configs).entry(*resource).or_default();
@@ -197,6 +214,7 @@ impl Image {
         if let Some(topic) = Arc::make_mut(&mut self.topics).remove(&id) {
             Arc::make_mut(&mut self.topic_ids).remove(&topic.name);
             Arc::make_mut(&mut self.configs).remove(&ConfigResource::Topic(id));
+            self.remove_coordinators(&topic);
         }
     }
 
@@ -241,6 +259,7 @@ impl Image {
                 let value = self.configs.get(resource)?.get(name)?.clone();
                 Some(Record::ConfigSet { resource: *resource, name: name.clone(), value })
             }
+            Key::Coordinator(id) => self.coordinators.get(id).map(|c| c.to_record(*id)),
             Key::ProducerIds => {
                 (self.next_producer_id > ProducerId(0)).then_some(Record::ProducerIdsAllocated {
                     next_producer_id: self.next_producer_id,
@@ -270,14 +289,18 @@ impl Image {
             .chain(partitions)
             .chain(configs)
             .chain([Key::ProducerIds])
+            .chain(self.coordinators.keys().copied().map(Key::Coordinator))
             .collect()
     }
 
     fn keys_of_topic(&self, topic_id: TopicId) -> Vec<Key> {
         let resource = ConfigResource::Topic(topic_id);
         let configs = self.configs(&resource).map(|(name, _)| Key::Config(resource, name.into()));
-        let partitions = self.topics.get(&topic_id).into_iter().flat_map(|t| t.partition_keys());
-        [Key::Topic(topic_id)].into_iter().chain(partitions).chain(configs).collect()
+        let topic = self.topics.get(&topic_id);
+        let partitions = topic.into_iter().flat_map(|topic| topic.partition_keys());
+        let coordinators = topic.into_iter().flat_map(|topic| self.coordinator_keys(topic));
+        let parts = partitions.chain(coordinators).chain(configs);
+        [Key::Topic(topic_id)].into_iter().chain(parts).collect()
     }
 
     // Accessors -------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 //!  5 topic_id[16] partition[4]    a partition
 //!  6 kind[1] id[0|4|16] name      a config entry: kind 0 cluster, 1 broker, 2 topic
 //!  7                              the next producer id
+//!  8 topic_id[16] partition[4]    the coordinator of a partition of an internal topic
 //! ```
 
 use thalweg_types::{DirId, NodeId, TopicId, TopicIdPartition};
@@ -26,6 +27,7 @@ pub enum Key {
     Partition(TopicIdPartition),
     Config(ConfigResource, String),
     ProducerIds,
+    Coordinator(TopicIdPartition),
 }
 
 impl Key {
@@ -45,10 +47,9 @@ impl Key {
                 bytes.push(4);
                 bytes.extend(topic_id.0.as_bytes());
             }
-            Self::Partition(TopicIdPartition { topic_id, partition }) => {
+            Self::Partition(id) => {
                 bytes.push(5);
-                bytes.extend(topic_id.0.as_bytes());
-                bytes.extend(partition.0.to_be_bytes());
+                push_partition(&mut bytes, id);
             }
             Self::Config(resource, name) => {
                 bytes.push(6);
@@ -56,9 +57,18 @@ impl Key {
                 bytes.extend(name.as_bytes());
             }
             Self::ProducerIds => bytes.push(7),
+            Self::Coordinator(id) => {
+                bytes.push(8);
+                push_partition(&mut bytes, id);
+            }
         }
         bytes
     }
+}
+
+fn push_partition(bytes: &mut Vec<u8>, id: &TopicIdPartition) {
+    bytes.extend(id.topic_id.0.as_bytes());
+    bytes.extend(id.partition.0.to_be_bytes());
 }
 
 fn push_resource(bytes: &mut Vec<u8>, resource: &ConfigResource) {

@@ -21,6 +21,7 @@
 //! | R12 | controlled shutdown | `decide/nodes.rs`, [`Sessions::others_applied`] |
 //! | R13 | registration, damaged replicas | `decide/nodes.rs`, [`Sessions::check_registration`] |
 //! | R14 | unclean election by command; preferred leaders | `decide/leaders.rs` |
+//! | | which coordinator has which partition of an internal topic | `decide/coordinators.rs` |
 //! | R15 | reassignment; plans for brokers that come or go | `decide/reassignment.rs`, `placement/moves.rs` |
 //!
 //! Who is alive is not a fact until somebody is fenced: [`Sessions`] keeps it beside the image, for the active controller only.
@@ -44,7 +45,7 @@ pub use decide::{
     TopicReference,
 };
 pub use error::Error;
-pub use image::{Image, Node, Partition, Position, Topic};
+pub use image::{Coordinator, Image, Node, Partition, Position, Topic};
 pub use key::Key;
 pub use record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record, Registration};
 pub use sessions::Sessions;

@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, IncarnationId, LogIndex, NodeId, PartitionIndex, ProducerId,
-    TopicId, TopicIdPartition, TopicName,
+    BrokerEpoch, ClusterId, CoordinatorEpoch, DirId, IncarnationId, LogIndex, NodeId,
+    PartitionIndex, ProducerId, TopicId, TopicIdPartition, TopicName,
 };
 
 use crate::image::Partition;
@@ -60,7 +60,16 @@ pub enum Record {
         partition: PartitionIndex,
         state: Partition,
     },
-    /// Takes the topic's partitions and configs with it.
+    /// Who coordinates what a partition of an internal topic holds, from now on and until it is said anew.
+    CoordinatorAssigned {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        /// `None`: no coordinator is live.
+        node: Option<NodeId>,
+        /// Higher than at every assignment before.
+        epoch: CoordinatorEpoch,
+    },
+    /// Takes the topic's partitions, coordinators and configs with it.
     TopicDeleted {
         topic_id: TopicId,
     },
@@ -153,6 +162,9 @@ impl Record {
             | Self::PartitionChanged { topic_id, partition, .. } => {
                 Key::Partition(TopicIdPartition { topic_id: *topic_id, partition: *partition })
             }
+            Self::CoordinatorAssigned { topic_id, partition, .. } => {
+                Key::Coordinator(TopicIdPartition { topic_id: *topic_id, partition: *partition })
+            }
             Self::ConfigSet { resource, name, .. } | Self::ConfigRemoved { resource, name } => {
                 Key::Config(*resource, name.clone())
             }
@@ -168,6 +180,13 @@ impl Record {
             }
             _ => None,
         }
+    }
+}
+
+impl NodeRole {
+    /// Whether its disk holds what must outlive its session. A node without one is forgotten with its session.
+    pub fn keeps_data(self) -> bool {
+        self == Self::Broker
     }
 }
 

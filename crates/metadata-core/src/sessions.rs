@@ -9,7 +9,7 @@ use thalweg_types::{BrokerEpoch, LogIndex, Moment, NodeId};
 
 use crate::decide::RegisterNode;
 use crate::error::Error;
-use crate::image::Image;
+use crate::image::{Image, Node};
 
 /// The sessions of all unfenced brokers and of everyone heard of.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ impl Sessions {
     /// Of a controller that takes over at `now`.
     pub fn take_over(image: &Image, timeout_ms: u64, now: Moment) -> Self {
         let granted = |broker_epoch| Session { broker_epoch, since: now, applied: None };
-        let unfenced = image.nodes().filter(|node| !node.fenced);
-        let by_node = unfenced.map(|node| (node.id, granted(node.broker_epoch))).collect();
+        let held = image.nodes().filter(|node| has_session(node));
+        let by_node = held.map(|node| (node.id, granted(node.broker_epoch))).collect();
         Self { timeout_ms, by_node }
     }
 
@@ -51,13 +51,23 @@ impl Sessions {
         }
     }
 
+    /// A node that keeps no data registers: unless it is heard of within a timeout, it is forgotten, and nothing is left of it.
+    pub fn expect(&mut self, image: &Image, request: &RegisterNode, now: Moment) {
+        if request.role.keeps_data() {
+            return;
+        }
+        let node_id = image.node_id_of(request.dir_id).unwrap_or_else(|| image.next_node_id());
+        let granted = Session { broker_epoch: BrokerEpoch::NONE, since: now, applied: None };
+        self.by_node.insert(node_id, granted);
+    }
+
     /// Nodes whose sessions are over, to be fenced; they are forgotten. Those fenced already need nothing.
     ///
     /// Whoever is unfenced without a session is granted a timeout: it may have been fenced, and so forgotten, while the decision to
     /// unfence it was still under way, and nobody else would ever fence it.
     pub fn take_expired(&mut self, image: &Image, now: Moment) -> Vec<NodeId> {
         let timeout_ms = self.timeout_ms;
-        for node in image.nodes().filter(|node| !node.fenced) {
+        for node in image.nodes().filter(|node| has_session(node)) {
             let broker_epoch = node.broker_epoch;
             let granted = Session { broker_epoch, since: now, applied: None };
             self.by_node.entry(node.id).or_insert(granted);
@@ -66,7 +76,9 @@ impl Sessions {
         let over = self.by_node.iter().filter(|(_, session)| is_over(session));
         let over: Vec<_> = over.map(|(node, _)| *node).collect();
         self.by_node.retain(|_, session| !is_over(session));
-        over.into_iter().filter(|id| image.node(*id).is_some_and(|node| !node.fenced)).collect()
+        over.into_iter()
+            .filter(|id| image.node(*id).is_some_and(|node| has_session(node)))
+            .collect()
     }
 
     /// When the next session ends unless its node is heard of.
@@ -108,6 +120,11 @@ impl Sessions {
         });
         if is_held && node.is_live() { Err(Error::SessionHeld(node.id)) } else { Ok(()) }
     }
+}
+
+/// Whether the end of its session changes anything: a broker is fenced by it, and whoever keeps no data is forgotten.
+fn has_session(node: &Node) -> bool {
+    !node.fenced || !node.role.keeps_data()
 }
 
 #[cfg(test)]

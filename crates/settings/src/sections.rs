@@ -94,6 +94,8 @@ pub struct Broker {
     pub durability: Durability,
     pub num_partitions: i32,
     pub default_replication_factor: i32,
+    pub offsets_topic_partitions: i32,
+    pub offsets_topic_replication_factor: i32,
     pub auto_create_topics: bool,
     pub tail_bytes_max: u64,
     /// -1 = automatic.

@@ -14,7 +14,6 @@ use crate::cli::values::Bootstrap;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod consume;
-pub(crate) mod health;
 pub(crate) mod output;
 pub(crate) mod produce;
 pub(crate) mod topic;

@@ -6,8 +6,8 @@ use thalweg_metadata_core::{
 };
 use thalweg_metadata_feed::codec::{decode_record, encode_record};
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
-    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName, Uuid,
+    BrokerEpoch, ClusterId, CoordinatorEpoch, DirId, Durability, IncarnationId, LeaderEpoch,
+    LogIndex, NodeId, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName, Uuid,
 };
 
 use super::numbered;
@@ -68,6 +68,12 @@ pub(super) fn fact_seeds() -> Seeds {
             state: partition.clone(),
         },
         Record::PartitionChanged { topic_id, partition: PartitionIndex(5), state: partition },
+        Record::CoordinatorAssigned {
+            topic_id,
+            partition: PartitionIndex(5),
+            node: Some(NodeId(8)),
+            epoch: CoordinatorEpoch(2),
+        },
         Record::TopicDeleted { topic_id },
         Record::ConfigSet { resource: topic, name: name.clone(), value: "5".to_owned() },
         Record::ConfigRemoved { resource: ConfigResource::Broker(NodeId(0)), name },

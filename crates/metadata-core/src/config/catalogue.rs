@@ -188,6 +188,10 @@ pub(super) const BROKER: &[Definition] = configs! {
         "The node's id; allocated by the controller, never configured.";
     "num.partitions" Int Some("1"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Partitions of a topic created without a number of them.";
+    "offsets.topic.num.partitions" Int Some("50"), Allowed::Range(1, 10_000), [], ReadOnly,
+        "Partitions of the topic that holds groups and their offsets, which is made when it is first used.";
+    "offsets.topic.replication.factor" Int Some("3"), Allowed::Range(1, 32_767), [], ReadOnly,
+        "Replicas of the topic that holds groups and their offsets; fewer when it is made while fewer brokers are live.";
     "producer.id.expiration.ms" Int Some("86400000"), Allowed::Range(1, INT_MAX), [], Dynamic,
         "An idempotent producer not heard of for this long is forgotten, in milliseconds.";
     "replica.alter.log.dirs.io.max.bytes.per.second" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,

@@ -71,10 +71,12 @@ impl Image {
         policy: &Policy,
     ) -> Decision<ClusterId> {
         match self.cluster_id() {
-            Some(cluster_id) => Decision {
-                records: self.partitions_following_configs(policy),
-                response: cluster_id,
-            },
+            Some(cluster_id) => {
+                let mut records = self.partitions_following_configs(policy);
+                // Partitions of a time when nobody was assigned any.
+                records.extend(self.coordinators_settled());
+                Decision { records, response: cluster_id }
+            }
             None => Decision {
                 records: vec![Record::ClusterCreated { cluster_id: new_cluster_id }],
                 response: new_cluster_id,
@@ -117,6 +119,7 @@ impl Image {
             fenced: true,
             shutting_down_at: None,
         }));
+        let records = self.with_coordinators(records);
         Ok(Decision { records, response: Registered { node_id, cluster_id } })
     }
 
@@ -137,11 +140,13 @@ impl Image {
             records.push(Record::NodeUnfenced { node_id: node.id });
             records.extend(self.partitions_with(node.id));
         }
+        let records = self.with_coordinators(records);
         let response = HeartbeatAnswer { fenced: node.fenced && !unfence, may_shut_down: false };
         Ok(Decision { records, response })
     }
 
-    /// R12: takes leadership and in-sync membership from the node, then lets it go once every other live broker knows who leads instead.
+    /// R12: takes leadership, in-sync membership and what it coordinates from the node, then lets it go once every other live broker knows
+    /// who does it instead.
     fn shut_down(
         &self,
         node: &Node,
@@ -158,9 +163,10 @@ impl Image {
             (Some(_), None) => false,
         };
         let may_shut_down = node.fenced || others_know;
-        if may_shut_down && !node.fenced {
-            records.push(Record::NodeFenced { node_id: node.id });
+        if may_shut_down {
+            records.extend(self.session_over(node));
         }
+        let records = self.with_coordinators(records);
         let response = HeartbeatAnswer { fenced: may_shut_down, may_shut_down };
         Decision { records, response }
     }
@@ -183,13 +189,19 @@ impl Image {
         if node.is_live() {
             return Err(Error::NodeIsLive(node_id));
         }
-        Ok(Decision { records: vec![Record::NodeUnregistered { node_id }], response: () })
+        let records = self.with_coordinators(vec![Record::NodeUnregistered { node_id }]);
+        Ok(Decision { records, response: () })
     }
 
-    /// Fences a node that is not heard of any more. What it has flushed stays, so it stays eligible where it was in sync.
+    /// Fences a node that is not heard of any more. What it has flushed stays, so it stays eligible where it was in sync. A node that keeps
+    /// no data is forgotten at once.
     pub fn decide_fence(&self, node_id: NodeId) -> Result<Decision<()>, Error> {
         let node = self.node(node_id).ok_or(Error::UnknownNode(node_id))?;
-        Ok(Decision { records: self.fence(node), response: () })
+        let mut records: Vec<_> = self.session_over(node).into_iter().collect();
+        if !node.fenced {
+            records.extend(self.partitions_without(node.id, |_, _, _| true));
+        }
+        Ok(Decision { records: self.with_coordinators(records), response: () })
     }
 
     /// The node, if this is its present session.
@@ -202,13 +214,14 @@ impl Image {
         Ok(node)
     }
 
-    fn fence(&self, node: &Node) -> Vec<Record> {
-        if node.fenced {
-            return Vec::new();
+    /// What the end of a node's session makes of the node itself.
+    fn session_over(&self, node: &Node) -> Option<Record> {
+        let node_id = node.id;
+        match node.role.keeps_data() {
+            true if node.fenced => None,
+            true => Some(Record::NodeFenced { node_id }),
+            false => Some(Record::NodeUnregistered { node_id }),
         }
-        let mut records = vec![Record::NodeFenced { node_id: node.id }];
-        records.extend(self.partitions_without(node.id, |_, _, _| true));
-        records
     }
 
     fn check_returning(&self, request: &RegisterNode, node_id: NodeId) -> Result<(), Error> {

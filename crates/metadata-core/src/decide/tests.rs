@@ -14,6 +14,7 @@ use crate::{
 
 mod alter_partition;
 mod configs;
+mod coordinators;
 mod leaders;
 mod moves;
 mod nodes;

@@ -5,6 +5,7 @@
 mod assignment;
 mod create;
 mod grow;
+mod internal;
 
 pub(super) use assignment::check as check_replicas;
 
@@ -100,7 +101,7 @@ impl Image {
                 _ => Err(Error::DuplicateTopic(topic.name.clone())),
             });
         }
-        let mut records = creation.into_records();
+        let mut records = self.with_coordinators(creation.into_records());
         if validate_only {
             records.clear();
             response.iter_mut().flatten().for_each(|created| created.topic_id = TopicId::ZERO);
@@ -151,8 +152,10 @@ impl Image {
                 _ => Err(Error::DuplicateTopic(topic.name.clone())),
             });
         }
-        let records = if request.validate_only { Vec::new() } else { growth.into_records() };
-        Decision { records, response }
+        if request.validate_only {
+            return Decision { records: Vec::new(), response };
+        }
+        Decision { records: self.with_coordinators(growth.into_records()), response }
     }
 
     fn find(&self, reference: &TopicReference) -> Result<&Topic, Error> {

@@ -128,3 +128,25 @@ fn another_process_does_not_take_over_a_session_that_is_heard_of() {
     assert_eq!(check(&sessions, &registration(7, 99), 11), Ok(()), "a new disk");
     assert_eq!(check(&sessions, &other, 9_010), Ok(()), "the session is over");
 }
+
+#[test]
+fn a_node_without_data_that_is_never_heard_of_is_to_be_forgotten() {
+    let mut image = cluster();
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    let coordinator = RegisterNode { role: NodeRole::Coordinator, ..registration(9, 99) };
+    let registered = image.decide_register_node(&coordinator).unwrap();
+    sessions.expect(&image, &coordinator, Moment(500));
+    commit(&mut image, &registered.records);
+    hear(&mut sessions, &image, 1, 5, 8_000);
+    hear(&mut sessions, &image, 2, 5, 8_000);
+    assert_eq!(sessions.next_deadline(), Some(Moment(9_500)));
+    assert_eq!(sessions.take_expired(&image, Moment(9_500)), [NodeId(3)]);
+    let forgotten = image.decide_fence(NodeId(3)).unwrap();
+    assert_eq!(forgotten.records, [Record::NodeUnregistered { node_id: NodeId(3) }]);
+
+    // A controller that takes over in between gives it a timeout, too.
+    let mut sessions = Sessions::take_over(&image, TIMEOUT_MS, Moment(0));
+    hear(&mut sessions, &image, 1, 5, 8_000);
+    hear(&mut sessions, &image, 2, 5, 8_000);
+    assert_eq!(sessions.take_expired(&image, Moment(9_000)), [NodeId(3)]);
+}

@@ -5,8 +5,8 @@ use thalweg_metadata_core::{
 };
 use thalweg_proto::internal::metadata::v1::{self as proto, record::Fact};
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
-    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
+    BrokerEpoch, ClusterId, CoordinatorEpoch, DirId, Durability, IncarnationId, LeaderEpoch,
+    LogIndex, NodeId, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
 };
 
 use super::{DecodeError, uuid_from_proto};
@@ -39,6 +39,12 @@ pub fn record_from_proto(record: proto::Record) -> Result<Record, DecodeError> {
             topic_id: topic_id(&fact.topic_id)?,
             partition: partition_index(fact.partition)?,
             state: partition_state(fact.state)?,
+        },
+        Fact::CoordinatorAssigned(fact) => Record::CoordinatorAssigned {
+            topic_id: topic_id(&fact.topic_id)?,
+            partition: partition_index(fact.partition)?,
+            node: fact.node_id.map(NodeId),
+            epoch: CoordinatorEpoch(fact.coordinator_epoch),
         },
         Fact::TopicDeleted(fact) => Record::TopicDeleted { topic_id: topic_id(&fact.topic_id)? },
         Fact::ConfigSet(fact) => Record::ConfigSet {

@@ -48,6 +48,14 @@ pub fn record_to_proto(record: &Record) -> proto::Record {
                 state: Some(partition_to_proto(state)),
             })
         }
+        Record::CoordinatorAssigned { topic_id, partition, node, epoch } => {
+            Fact::CoordinatorAssigned(proto::CoordinatorAssigned {
+                topic_id: uuid_to_proto(topic_id.0),
+                partition: partition.0,
+                node_id: node.map(|node| node.0),
+                coordinator_epoch: epoch.0,
+            })
+        }
         Record::TopicDeleted { topic_id } => {
             Fact::TopicDeleted(proto::TopicDeleted { topic_id: uuid_to_proto(topic_id.0) })
         }

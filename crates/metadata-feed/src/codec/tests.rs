@@ -4,8 +4,8 @@ use thalweg_metadata_core::{
     ConfigResource, Endpoint, LeaderRecovery, NodeRole, Partition, Registration,
 };
 use thalweg_types::{
-    BrokerEpoch, ClusterId, DirId, Durability, IncarnationId, LeaderEpoch, LogIndex, NodeId,
-    PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
+    BrokerEpoch, ClusterId, CoordinatorEpoch, DirId, Durability, IncarnationId, LeaderEpoch,
+    LogIndex, NodeId, PartitionEpoch, PartitionIndex, ProducerId, TopicId, TopicName,
 };
 
 use super::*;
@@ -72,6 +72,18 @@ fn one_of_each() -> Vec<Record> {
         Record::TopicCreated { topic_id, name: TopicName::new("orders").unwrap() },
         Record::PartitionRegistered { topic_id, partition: PartitionIndex(0), state: partition() },
         Record::PartitionChanged { topic_id, partition: PartitionIndex(5), state: leaderless },
+        Record::CoordinatorAssigned {
+            topic_id,
+            partition: PartitionIndex(3),
+            node: Some(NodeId(8)),
+            epoch: CoordinatorEpoch(2),
+        },
+        Record::CoordinatorAssigned {
+            topic_id,
+            partition: PartitionIndex(3),
+            node: None,
+            epoch: CoordinatorEpoch(3),
+        },
         Record::TopicDeleted { topic_id },
         Record::ConfigSet {
             resource: ConfigResource::Topic(topic_id),

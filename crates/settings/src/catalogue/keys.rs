@@ -96,8 +96,7 @@ pub const KEYS: &[Key] = &[
         "broker.data_dir",
         Kind::Path,
         Default::Required,
-        "Directory of the partition logs. Made when it does not exist. `{n}` in it stands for the first number from 1 whose directory no \
-         other process has, for several brokers on one disk.",
+        "Directory of the partition logs. Made when it does not exist.",
     )
     .in_cluster_only(),
     Key::new(
@@ -145,6 +144,22 @@ pub const KEYS: &[Key] = &[
         "Replicas of each partition of a topic created without a number.",
     )
     .sets("default.replication.factor"),
+    Key::integer(
+        "broker.offsets_topic_partitions",
+        50,
+        1,
+        10_000,
+        "Partitions of `__consumer_offsets`, which holds groups and their offsets and is made when it is first used. Coordinators share them.",
+    )
+    .sets("offsets.topic.num.partitions"),
+    Key::integer(
+        "broker.offsets_topic_replication_factor",
+        3,
+        1,
+        32_767,
+        "Replicas of each partition of `__consumer_offsets`; fewer when it is made while fewer brokers are live.",
+    )
+    .sets("offsets.topic.replication.factor"),
     Key::new(
         "broker.auto_create_topics",
         Kind::Boolean,

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 use thalweg_types::{LeaderEpoch, Offset};
 
 use super::*;
+use coordinators::check_coordinators;
+
+mod coordinators;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -26,9 +29,28 @@ enum Step {
     ElectUnclean { name: u32, nodes: Vec<i32> },
 }
 
+/// Disks from here on are coordinators' identities.
+const FIRST_COORDINATOR: u32 = 5;
+
+fn node(disk: u32) -> RegisterNode {
+    match disk {
+        ..FIRST_COORDINATOR => broker(disk),
+        _ => RegisterNode { role: NodeRole::Coordinator, ..broker(disk) },
+    }
+}
+
+/// The first two are coordinated.
+fn topic_name(number: u32) -> String {
+    match number {
+        0 => "__consumer_offsets".to_owned(),
+        1 => "__transaction_state".to_owned(),
+        _ => format!("t{number}"),
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let (disk, node, name) = (1_u32..5, 1_i32..5, 0_u32..4);
-    let some = || proptest::collection::vec(1_i32..5, 0..4);
+    let (disk, node, name) = (1_u32..FIRST_COORDINATOR + 3, 1_i32..8, 0_u32..6);
+    let some = || proptest::collection::vec(1_i32..8, 0..4);
     prop_oneof![
         2 => (disk, any::<bool>()).prop_map(|(disk, clean)| Step::Register { disk, clean }),
         4 => node.clone().prop_map(|node| Step::Unfence { node }),
@@ -47,14 +69,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (node.clone(), any::<bool>())
             .prop_map(|(node, others_know)| Step::ShutDown { node, others_know }),
         1 => node.clone().prop_map(|node| Step::Unregister { node }),
-        1 => (node, 0_u32..4).prop_map(|(node, name)| Step::Unfit { node, name }),
-        6 => (0_u32..4, some(), some(), any::<bool>()).prop_map(
+        1 => (node, 0_u32..6).prop_map(|(node, name)| Step::Unfit { node, name }),
+        6 => (0_u32..6, some(), some(), any::<bool>()).prop_map(
             |(name, isr, unfit, recovering)| Step::Propose { name, isr, unfit, recovering }
         ),
-        2 => (0_u32..4, proptest::option::of(some()))
+        2 => (0_u32..6, proptest::option::of(some()))
             .prop_map(|(name, target)| Step::Reassign { name, target }),
         1 => Just(Step::ElectPreferred),
-        1 => (0_u32..4, some()).prop_map(|(name, nodes)| Step::ElectUnclean { name, nodes }),
+        1 => (0_u32..6, some()).prop_map(|(name, nodes)| Step::ElectUnclean { name, nodes }),
     ]
 }
 
@@ -68,7 +90,7 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
         Step::Register { disk, clean } => {
             let last = image.node_id_of(DirId(uuid(*disk))).and_then(|id| image.node(id));
             let previous = last.filter(|_| *clean).map(|node| node.broker_epoch);
-            let request = RegisterNode { previous_broker_epoch: previous, ..broker(*disk) };
+            let request = RegisterNode { previous_broker_epoch: previous, ..node(*disk) };
             image.decide_register_node(&request).unwrap().records
         }
         Step::Unfence { node } => {
@@ -100,14 +122,14 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
         Step::Unregister { node } => records_of(image.decide_unregister_node(NodeId(*node))),
         Step::Unfit { node, name } => {
             let epoch = image.node(NodeId(*node)).map_or(BrokerEpoch::NONE, |n| n.broker_epoch);
-            let topic = image.topic(&format!("t{name}"));
+            let topic = image.topic(&topic_name(*name));
             let replicas = topic
                 .map(|topic| TopicIdPartition { topic_id: topic.id, partition: PartitionIndex(0) });
             let replicas = replicas.into_iter().collect();
             records_of(image.decide_replicas_unfit(NodeId(*node), epoch, &replicas))
         }
         Step::Propose { name, isr, unfit, recovering } => {
-            let name = format!("t{name}");
+            let name = topic_name(*name);
             let Some(leader) =
                 image.partition(&name, PartitionIndex(0)).and_then(|state| state.leader)
             else {
@@ -128,14 +150,14 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
         }
         Step::Reassign { name, target } => {
             let target = target.as_deref().map(nodes);
-            let topic = format!("t{name}");
+            let topic = topic_name(*name);
             let request = Reassign { topic, partition: PartitionIndex(0), target };
             image.decide_reassign(&[request], policy).records
         }
         Step::ElectPreferred => image.decide_elect_all_preferred().records,
         Step::ElectUnclean { name, nodes } => {
             let partition =
-                PartitionReference { topic: format!("t{name}"), partition: PartitionIndex(0) };
+                PartitionReference { topic: topic_name(*name), partition: PartitionIndex(0) };
             let known = nodes.iter().filter_map(|id| image.node(NodeId(*id)));
             let candidates = known.map(|node| Candidate {
                 node: node.id,
@@ -149,7 +171,7 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
         Step::Fence { node } => records_of(image.decide_fence(NodeId(*node))),
         Step::Create { name, partitions, factor, minimum } => {
             let topic = CreateTopic {
-                name: format!("t{name}"),
+                name: topic_name(*name),
                 partition_count: *partitions,
                 replication_factor: *factor,
                 assignments: BTreeMap::new(),
@@ -159,12 +181,12 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
             image.decide_create_topics(&[topic], false, u64::from(number), policy).records
         }
         Step::Delete { name } => {
-            let topic = TopicReference::Name(format!("t{name}"));
+            let topic = TopicReference::Name(topic_name(*name));
             image.decide_delete_topics(&[topic], policy).records
         }
         Step::Grow { name, partitions } => {
             let topics = vec![GrowTopic {
-                name: format!("t{name}"),
+                name: topic_name(*name),
                 partition_count: *partitions,
                 assignments: Vec::new(),
             }];
@@ -172,11 +194,11 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
             image.decide_create_partitions(&request, u64::from(number), policy).records
         }
         Step::Minimum { name, minimum } => {
-            let target = ConfigTarget::Topic(format!("t{name}"));
+            let target = ConfigTarget::Topic(topic_name(*name));
             alter(image, policy, target, "min.insync.replicas", minimum.map(|m| m.to_string()))
         }
         Step::Durability { name, replicated } => {
-            let target = ConfigTarget::Topic(format!("t{name}"));
+            let target = ConfigTarget::Topic(topic_name(*name));
             let value = replicated.then(|| "replicated".to_owned());
             alter(image, policy, target, "thalweg.durability", value)
         }
@@ -243,6 +265,59 @@ fn check_partitions(before: &Image, after: &Image) {
     }
 }
 
+/// Takes the cluster through the steps, and a follower and a store beside it.
+fn live(mut cluster: Cluster, steps: &[Step]) -> Result<(), TestCaseError> {
+    // What a follower has, and what the key-value store has.
+    let mut follower = cluster.image.clone();
+    let mut stored: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
+    for record in cluster.image.to_records() {
+        stored.insert(record.key().to_bytes(), record);
+    }
+    let mut ids: BTreeMap<DirId, NodeId> = BTreeMap::new();
+
+    for (number, step) in (0..).zip(steps) {
+        let before = cluster.image.clone();
+        let records = decide(&cluster, step, number);
+        let keys = {
+            let mut image = before.clone();
+            let mut keys = BTreeSet::new();
+            for record in &records {
+                keys.extend(image.keys_changed_by(record));
+                image.apply(image.position(), record);
+            }
+            keys
+        };
+        cluster.commit(&records);
+        let image = &cluster.image;
+        for record in &records {
+            follower.apply(image.position(), record);
+        }
+        for key in keys {
+            match image.record_at(&key) {
+                Some(record) => stored.insert(key.to_bytes(), record),
+                None => stored.remove(&key.to_bytes()),
+            };
+        }
+
+        check_partitions(&before, image);
+        check_coordinators(&before, image);
+        prop_assert!(image.next_producer_id() >= before.next_producer_id());
+        for node in image.nodes() {
+            let known = ids.entry(node.dir_id).or_insert(node.id);
+            prop_assert_eq!(*known, node.id, "a disk keeps its id");
+        }
+        let distinct: BTreeSet<_> = ids.values().collect();
+        prop_assert_eq!(distinct.len(), ids.len(), "no id has two disks");
+    }
+
+    prop_assert_eq!(&follower, &cluster.image);
+    let snapshot = cluster.image.to_records();
+    let position: Position = cluster.image.position();
+    prop_assert_eq!(&Image::restore(position, &snapshot), &cluster.image);
+    prop_assert_eq!(&Image::restore(position, stored.values()), &cluster.image);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -250,53 +325,13 @@ proptest! {
     fn every_life_keeps_the_invariants_and_survives_snapshots(
         steps in proptest::collection::vec(step(), 1..60)
     ) {
-        let mut cluster = Cluster::new();
-        // What a follower has, and what the key-value store has.
-        let mut follower = cluster.image.clone();
-        let mut stored: BTreeMap<Vec<u8>, Record> = BTreeMap::new();
-        for record in cluster.image.to_records() {
-            stored.insert(record.key().to_bytes(), record);
-        }
-        let mut ids: BTreeMap<DirId, NodeId> = BTreeMap::new();
+        live(Cluster::new(), &steps)?;
+    }
 
-        for (number, step) in (0..).zip(&steps) {
-            let before = cluster.image.clone();
-            let records = decide(&cluster, step, number);
-            let keys = {
-                let mut image = before.clone();
-                let mut keys = BTreeSet::new();
-                for record in &records {
-                    keys.extend(image.keys_changed_by(record));
-                    image.apply(image.position(), record);
-                }
-                keys
-            };
-            cluster.commit(&records);
-            let image = &cluster.image;
-            for record in &records {
-                follower.apply(image.position(), record);
-            }
-            for key in keys {
-                match image.record_at(&key) {
-                    Some(record) => stored.insert(key.to_bytes(), record),
-                    None => stored.remove(&key.to_bytes()),
-                };
-            }
-
-            check_partitions(&before, image);
-            prop_assert!(image.next_producer_id() >= before.next_producer_id());
-            for node in image.nodes() {
-                let known = ids.entry(node.dir_id).or_insert(node.id);
-                prop_assert_eq!(*known, node.id, "a disk keeps its id");
-            }
-            let distinct: BTreeSet<_> = ids.values().collect();
-            prop_assert_eq!(distinct.len(), ids.len(), "no id has two disks");
-        }
-
-        prop_assert_eq!(&follower, &cluster.image);
-        let snapshot = cluster.image.to_records();
-        let position: Position = cluster.image.position();
-        prop_assert_eq!(&Image::restore(position, &snapshot), &cluster.image);
-        prop_assert_eq!(&Image::restore(position, stored.values()), &cluster.image);
+    #[test]
+    fn every_partition_of_an_internal_topic_has_one_coordinator_with_an_even_share(
+        steps in proptest::collection::vec(coordinators::step(), 1..60)
+    ) {
+        live(Cluster::of_brokers(1), &steps)?;
     }
 }

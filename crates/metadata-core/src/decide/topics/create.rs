@@ -6,7 +6,7 @@ use thalweg_types::{Durability, NodeId, PartitionIndex, TopicId, TopicName};
 
 use super::{
     CreateTopic, CreatedTopic, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX, assignment,
-    static_value,
+    internal, static_value,
 };
 use crate::config::{InvalidConfig, TopicConfig, describe_topic, topic_config};
 use crate::decide::{ItemResult, Policy};
@@ -39,6 +39,7 @@ impl<'a> Creation<'a> {
     pub(super) fn decide(&mut self, request: &CreateTopic) -> ItemResult<CreatedTopic> {
         let name = self.check_name(&request.name)?;
         self.check_id(request)?;
+        let request = &*internal::completed(&self.image, request, self.policy);
         let mut records =
             vec![Record::TopicCreated { topic_id: request.new_topic_id, name: name.clone() }];
         records.extend(config_records(request)?);
