@@ -3,6 +3,8 @@
 //! The shell takes them from its settings; the defaults are Kafka's where Kafka has one. Everything that a client can make us keep has a
 //! limit here.
 
+use crate::consumer::Assignor;
+
 /// Longest group, member and instance id, protocol name and client id, in bytes: what the stored format can say.
 pub const ID_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -43,6 +45,8 @@ pub struct GroupConfig {
     pub consumer_session_timeout_ms: u64,
     /// Members of one group of the consumer protocol (`group.consumer.max.size`).
     pub consumer_members_max: usize,
+    /// Where no member asks for one (the first of `group.consumer.assignors`).
+    pub consumer_assignor: Assignor,
 }
 
 impl Default for GroupConfig {
@@ -65,6 +69,7 @@ impl Default for GroupConfig {
             consumer_heartbeat_interval_ms: 5_000,
             consumer_session_timeout_ms: 45_000,
             consumer_members_max: 10_000,
+            consumer_assignor: Assignor::Uniform,
         }
     }
 }

@@ -26,11 +26,14 @@
 //! | which states has a group of the classic protocol? | `classic/state.rs` |
 //! | who may commit? | `classic/commit.rs`, `consumer.rs`, `offsets/commit.rs` |
 //! | when does an offset expire? | `offsets/expiry.rs` |
+//! | who shall read what, by the consumer protocol? | `consumer.rs` has the map of the rules |
 //! | what is refused for its size? | `config.rs` |
 
 #[allow(dead_code, reason = "groups come with the next change")]
 mod alarm;
+mod alarms;
 mod config;
+mod consumer;
 mod effects;
 mod groups;
 pub mod record;
@@ -41,6 +44,7 @@ mod step;
 mod topics;
 
 pub use config::{GroupConfig, ID_BYTES_MAX};
+pub use consumer::{Assignor, PartitionSet, REGEX_BYTES_MAX, Subscriber, UnknownAssignor};
 pub use effects::{Effects, Now, Token};
 pub use groups::Groups;
 pub use record::Record;
