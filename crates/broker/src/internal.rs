@@ -7,6 +7,7 @@
 mod append;
 mod configs;
 mod fetch;
+mod replicas;
 mod words;
 
 use std::sync::Arc;
@@ -109,6 +110,13 @@ impl proto::broker_server::Broker for InternalService {
         let producer_id = self.broker.new_producer_id().await?;
         let answer = proto::InitProducerResponse { producer_id: producer_id.0, producer_epoch: 0 };
         Ok(Response::new(answer))
+    }
+
+    async fn describe_replicas(
+        &self,
+        request: Request<proto::DescribeReplicasRequest>,
+    ) -> Result<Response<proto::DescribeReplicasResponse>, Status> {
+        Ok(Response::new(replicas::describe(&self.broker, request.into_inner()).await?))
     }
 
     async fn await_metadata(

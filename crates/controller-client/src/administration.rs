@@ -43,6 +43,23 @@ impl ControllerClient {
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
     }
 
+    /// Makes those replicas of these partitions lead that have most of their logs; each partition may be named once.
+    pub async fn elect_unclean_leaders(
+        &self,
+        partitions: &[PartitionReference],
+    ) -> Result<Answer<()>, Error> {
+        let request = proto::ElectUncleanLeadersRequest {
+            partitions: partitions.iter().map(partition_name).collect(),
+            validate_only: false,
+        };
+        let answer = self.client.clone().elect_unclean_leaders(request).await?.into_inner();
+        let items = answer.partitions.into_iter().map(|election| match election.error {
+            Some(error) => Err(Error::from_detail(error)),
+            None => Ok(()),
+        });
+        Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
     /// Forgets a node that is gone.
     pub async fn unregister_node(&self, node_id: NodeId) -> Result<LogIndex, Error> {
         let request = proto::UnregisterNodeRequest { node_id: node_id.0 };

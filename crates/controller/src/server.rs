@@ -6,6 +6,7 @@ mod peers;
 mod quorum;
 mod replicas;
 mod translate;
+mod unclean;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -312,11 +313,11 @@ impl Controller for Server {
         replicas::elect_preferred(self, request.into_inner()).await.map(Response::new)
     }
 
-    async fn elect_unclean_leader(
+    async fn elect_unclean_leaders(
         &self,
-        request: Request<proto::ElectUncleanLeaderRequest>,
-    ) -> Result<Response<proto::ElectUncleanLeaderResponse>, Status> {
-        replicas::elect_unclean(self, request.into_inner()).await.map(Response::new)
+        request: Request<proto::ElectUncleanLeadersRequest>,
+    ) -> Result<Response<proto::ElectUncleanLeadersResponse>, Status> {
+        unclean::elect(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn alter_configs(

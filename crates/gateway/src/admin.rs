@@ -4,6 +4,7 @@ mod changes;
 mod cluster;
 mod configs;
 mod describe;
+mod unclean;
 
 use std::sync::Arc;
 
@@ -139,6 +140,14 @@ impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
         Ok(Response::new(
             cluster::elect_preferred_leaders(&self.0, request.into_inner(), deadline).await?,
         ))
+    }
+
+    async fn elect_unclean_leaders(
+        &self,
+        request: Request<proto::ElectUncleanLeadersRequest>,
+    ) -> Result<Response<proto::ElectUncleanLeadersResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(unclean::elect(&self.0, request.into_inner(), deadline).await?))
     }
 
     async fn shut_down_broker(

@@ -1,6 +1,6 @@
 //! ElectLeaders: leadership to the preferred leaders, or (KIP-460) to whoever has most of a log that nobody has whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_kafka::KafkaString;
 use thalweg_kafka::messages::elect_leaders::{PartitionResult, ReplicaElectionResult};
@@ -17,6 +17,7 @@ const UNCLEAN: i8 = 1;
 
 /// Partitions of one call to the controller.
 const PARTITIONS_PER_CALL: usize = 5_000;
+const UNCLEAN_PER_CALL: usize = 1_000;
 
 /// What became of the election of one partition.
 type Elected = (PartitionReference, Result<(), Error>);
@@ -37,7 +38,7 @@ pub(crate) async fn elect_leaders<M: Member>(
     let wanted = named.unwrap_or_else(|| everything(&image, request.election_type));
     let elected = match request.election_type {
         PREFERRED => elect_preferred(member, &wanted).await,
-        UNCLEAN => Ok(elect_unclean(&image, wanted)),
+        UNCLEAN => elect_unclean(member, wanted).await,
         other => Err(Error::invalid_request(format!("unknown election type {other}"))),
     };
     match elected {
@@ -87,23 +88,21 @@ async fn elect_preferred<M: Member>(
     Ok(elected)
 }
 
-/// Refused, even where it would be needed (R14): records are given up for good, so somebody has to see first which, and say that they are.
-/// This call has no way to say it.
-fn elect_unclean(image: &Image, wanted: Vec<PartitionReference>) -> Vec<Elected> {
-    let refused = |wanted: PartitionReference| {
-        let error = match image.partition(&wanted.topic, wanted.partition) {
-            None => Error::from(ErrorCode::UnknownTopicOrPartition),
-            Some(partition) if partition.leader.is_some() => {
-                Error::from(ErrorCode::ElectionNotNeeded)
-            }
-            Some(_) => Error::new(
-                ErrorCode::EligibleLeadersNotAvailable,
-                "no replica is known to be complete, and this call cannot say what another one may lose",
-            ),
-        };
-        (wanted, Err(error.not_applied()))
-    };
-    wanted.into_iter().map(refused).collect()
+/// R14: who asks for this has chosen to go on with what is left; what that is, the controller finds out and says in its log.
+async fn elect_unclean<M: Member>(
+    member: &M,
+    wanted: Vec<PartitionReference>,
+) -> Result<Vec<Elected>, Error> {
+    let wanted: Vec<_> = wanted.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut elected = Vec::with_capacity(wanted.len());
+    let mut index = LogIndex::ZERO;
+    for some in wanted.chunks(UNCLEAN_PER_CALL) {
+        let answer = member.controller().elect_unclean_leaders(some).await?;
+        index = index.max(answer.index);
+        elected.extend(some.iter().cloned().zip(answer.items));
+    }
+    member.served(index).await;
+    Ok(elected)
 }
 
 fn is_not_needed(result: &Result<(), Error>) -> bool {

@@ -197,6 +197,15 @@ impl Endpoint {
     pub const PUBLIC: &'static str = "public";
     /// gRPC between nodes.
     pub const INTERNAL: &'static str = "internal";
+
+    /// `host:port`, as a channel is opened to it.
+    pub fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        }
+    }
 }
 
 impl fmt::Display for NodeRole {

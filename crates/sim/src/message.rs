@@ -4,7 +4,7 @@ use thalweg_metadata_core::{Candidate, Image, Reassign, RegisterNode};
 use thalweg_replication_core::{AlterOutcome, Answer, Handshake, Proposal, Report};
 use thalweg_types::{
     Acks, BrokerEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId, Offset, Outcome,
-    TopicId, TopicIdPartition,
+    PartitionEpoch, TopicId, TopicIdPartition,
 };
 
 use crate::disk::Batch;
@@ -80,6 +80,8 @@ pub(crate) enum Admin {
     /// For when nobody who may be elected is left.
     Unclean {
         topic: String,
+        /// As it was when the replicas were asked.
+        partition_epoch: PartitionEpoch,
         candidates: Vec<Candidate>,
     },
 }

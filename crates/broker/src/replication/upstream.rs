@@ -116,12 +116,7 @@ impl Following {
         };
         let image = self.feed.image();
         let node = image.node(leader).ok_or_else(|| unknown("is not registered"))?;
-        let endpoint = node.endpoints.iter().find(|known| known.listener == Endpoint::INTERNAL);
-        let Endpoint { host, port, .. } =
-            endpoint.ok_or_else(|| unknown("has no internal listener"))?;
-        Ok(match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        })
+        let endpoint = node.endpoint(Endpoint::INTERNAL);
+        Ok(endpoint.ok_or_else(|| unknown("has no internal listener"))?.address())
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rig::{Rig, node_id, value_of};
+use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_types::{Acks, Offset};
 
 /// What was acknowledged, by where it is.
@@ -87,6 +88,51 @@ async fn a_leader_that_died_is_followed_by_another_and_cuts_off_what_only_it_had
     let log = rig.converged("orders", &[1, 2, 3]).await;
     assert_has(&log, &acknowledged);
     assert!(log.iter().all(|batch| !value_of(batch).starts_with(b"lonely")));
+    rig.stop().await;
+}
+
+/// R14.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_unclean_election_the_longest_log_that_is_left_is_everybodys() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 1).await;
+    let mut kept = produce(&rig, "orders", 0..5).await;
+    let first = rig.nodes[&1].broker.node_id();
+    rig.kill(3).await;
+    rig.in_sync("orders", 2).await;
+    kept.append(&mut produce(&rig, "orders", 5..10).await);
+    rig.kill(2).await;
+    rig.in_sync("orders", 1).await;
+    let lost = produce(&rig, "orders", 10..15).await;
+    assert_eq!(rig.elect_unclean("orders", false).await.error.unwrap().code, 84, "it has a leader");
+    rig.kill(1).await;
+    rig.start(2).await;
+    rig.start(3).await;
+    rig.until("nobody leads", || rig.state("orders").leader.is_none()).await;
+
+    let before = rig.state("orders");
+    let planned = rig.elect_unclean("orders", true).await;
+    assert_eq!(rig.state("orders"), before, "it was only asked what would be");
+    let elected = rig.elect_unclean("orders", false).await;
+    assert_eq!(elected, proto::UncleanElection { ..planned }, "as foretold");
+    assert_eq!((elected.error, elected.abandoned), (None, vec![first.0]));
+    assert_eq!((elected.leader, elected.log_end), (node_id(&rig, 2).0, 10), "not the shorter log");
+    let ends: Vec<_> = elected
+        .replicas
+        .iter()
+        .map(|replica| replica.error.is_none().then_some(replica.flushed_end))
+        .collect();
+    assert_eq!(ends, [None, Some(10), Some(5)]);
+
+    // Who had more cuts it off.
+    let newer = produce(&rig, "orders", 20..25).await;
+    rig.start(1).await;
+    rig.in_sync("orders", 3).await;
+    let log = rig.converged("orders", &[1, 2, 3]).await;
+    kept.extend(newer);
+    assert_has(&log, &kept);
+    let is_lost = |batch: &Bytes| !lost.values().any(|value| *value == value_of(batch));
+    assert!(log.iter().all(is_lost));
     rig.stop().await;
 }
 

@@ -9,7 +9,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use thalweg_broker::{Broker, BrokerOptions, LogEvents, Metrics, Partition, Parts, TopicRef};
+use thalweg_broker::{
+    Broker, BrokerOptions, InternalService, InternalStreams, LogEvents, Metrics, Partition, Parts,
+    TopicRef,
+};
 use thalweg_controller::{Controller, ControllerOptions, Handle};
 use thalweg_controller_client::ControllerClient;
 use thalweg_env::{OsRandom, Random, SystemClock, fs::RealFs};
@@ -43,6 +46,8 @@ pub(crate) struct Node {
     /// Its way to the controller.
     controller: Option<ServerHandle>,
     internal: ServerHandle,
+    /// Those of gateways live as long as this.
+    streams: InternalStreams,
 }
 
 impl Rig {
@@ -89,9 +94,11 @@ impl Rig {
             drain_time_max: Duration::from_millis(100),
             ..ServerOptions::default()
         };
-        let routes = Routes::new().with(broker.replication_service().into_server());
+        let (service, streams) = InternalService::new(Arc::clone(&broker));
+        let routes = Routes::new().with(broker.replication_service().into_server()).with(service);
         let internal = Server::new(server).serve_on(listener, routes).unwrap();
-        let node = Node { broker, log_dir: kept, controller: Some(controller), internal };
+        let controller = Some(controller);
+        let node = Node { broker, log_dir: kept, controller, internal, streams };
         self.nodes.insert(number, node);
     }
 
@@ -102,8 +109,9 @@ impl Rig {
 
     /// The process dies: nobody is told, and nothing is finished.
     pub(crate) async fn kill(&mut self, number: usize) {
-        let Node { broker, log_dir, controller, internal } = self.nodes.remove(&number).unwrap();
-        drop((internal, controller, broker));
+        let Node { broker, log_dir, controller, internal, streams } =
+            self.nodes.remove(&number).unwrap();
+        drop((internal, streams, controller, broker));
         // Whoever is still in the middle of something has let go of it then.
         self.until("dead", || log_dir.strong_count() == 0).await;
     }
@@ -114,7 +122,9 @@ impl Rig {
     }
 
     pub(crate) async fn stop_one(&mut self, number: usize) {
-        let Node { broker, log_dir, controller, internal } = self.nodes.remove(&number).unwrap();
+        let Node { broker, log_dir, controller, internal, streams } =
+            self.nodes.remove(&number).unwrap();
+        drop(streams);
         internal.shutdown().await;
         broker.shutdown().await;
         drop((broker, controller));
@@ -164,6 +174,19 @@ impl Rig {
         for node in self.nodes.values() {
             node.broker.served(created).await;
         }
+    }
+
+    /// Lets the replica lead that has most.
+    pub(crate) async fn elect_unclean(
+        &self,
+        topic: &str,
+        validate_only: bool,
+    ) -> proto::UncleanElection {
+        let partition = proto::PartitionName { topic: topic.to_owned(), partition: 0 };
+        let request =
+            proto::ElectUncleanLeadersRequest { partitions: vec![partition], validate_only };
+        let answer = self.controller_client().elect_unclean_leaders(request).await.unwrap();
+        answer.into_inner().partitions.remove(0)
     }
 
     fn controller_client(

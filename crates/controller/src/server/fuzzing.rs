@@ -4,7 +4,7 @@
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_types::{TopicId, Uuid};
 
-use super::{replicas, translate};
+use super::{replicas, translate, unclean};
 
 pub fn register_node(request: proto::RegisterNodeRequest) {
     let _ = translate::register_node(request);
@@ -57,8 +57,8 @@ pub fn elect_preferred_leaders(request: proto::ElectPreferredLeadersRequest) {
     let _ = replicas::read_elections(request);
 }
 
-pub fn elect_unclean_leader(request: proto::ElectUncleanLeaderRequest) {
-    let asked = request.candidates.len();
-    let election = replicas::read_unclean(request);
-    assert!(election.is_err() || election.is_ok_and(|one| one.candidates.len() == asked));
+pub fn elect_unclean_leaders(request: proto::ElectUncleanLeadersRequest) {
+    let asked = request.partitions.len();
+    let partitions = unclean::read(request.partitions);
+    assert!(partitions.is_err() || partitions.is_ok_and(|all| all.len() == asked));
 }

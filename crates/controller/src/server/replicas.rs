@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use thalweg_metadata_core::{
-    AlterPartition, Candidate, Decision, ElectUnclean, Error as Refusal, Image, ItemResult,
-    Partition, PartitionReference, Reassign, Record,
+    AlterPartition, Decision, Error as Refusal, Image, ItemResult, Partition, PartitionReference,
+    Reassign, Record,
 };
 use thalweg_metadata_feed::codec::{partition_to_proto, uuid_from_proto};
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_types::{
-    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, TopicId,
-    TopicIdPartition,
+    BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex, TopicId, TopicIdPartition,
 };
 use tonic::Status;
 
@@ -226,44 +225,6 @@ fn elect_all(image: &Image) -> Decision<Elected> {
     Decision { records, response }
 }
 
-pub(super) async fn elect_unclean(
-    server: &Server,
-    request: proto::ElectUncleanLeaderRequest,
-) -> Result<proto::ElectUncleanLeaderResponse, Status> {
-    let asked = read_unclean(request)?;
-    let decided = server.calls.decide(move |image| image.decide_elect_unclean(&asked)).await;
-    let (index, elected) = decided.map_err(|error| server.status(error))?;
-    tracing::warn!(
-        topic = %elected.topic, partition = %elected.partition, leader = %elected.leader,
-        log_end = %elected.log_end, abandoned = ?elected.abandoned,
-        "an unclean leader was elected by command: records from the log end on are given up"
-    );
-    Ok(proto::ElectUncleanLeaderResponse {
-        leader: elected.leader.0,
-        leader_epoch: elected.leader_epoch.0,
-        log_end: elected.log_end.0,
-        abandoned: elected.abandoned.iter().map(|id| id.0).collect(),
-        index: index.0,
-    })
-}
-
-pub(super) fn read_unclean(
-    request: proto::ElectUncleanLeaderRequest,
-) -> Result<ElectUnclean, Status> {
-    check_count(request.candidates.len())?;
-    let partition = request.partition.ok_or_else(|| missing("a partition must be named"))?;
-    let candidate = |candidate: proto::LogCandidate| Candidate {
-        node: NodeId(candidate.node_id),
-        broker_epoch: BrokerEpoch(candidate.broker_epoch),
-        last_epoch: LeaderEpoch(candidate.last_epoch),
-        durable_end: Offset(candidate.flushed_end),
-    };
-    Ok(ElectUnclean {
-        partition: reference(partition),
-        candidates: request.candidates.into_iter().map(candidate).collect(),
-    })
-}
-
-fn reference(name: proto::PartitionName) -> PartitionReference {
+pub(super) fn reference(name: proto::PartitionName) -> PartitionReference {
     PartitionReference { topic: name.topic, partition: PartitionIndex(name.partition) }
 }

@@ -141,51 +141,38 @@ async fn preferred_leaders_are_elected_where_they_are_in_sync() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unclean_election_takes_the_longest_log_of_a_live_replica_and_marks_the_partition() {
+async fn an_unclean_election_says_why_no_replica_can_lead() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(dir.path(), 3).await;
-    cluster.create(&[&[1, 2, 3]], &[("min.insync.replicas", "1")]).await;
+    cluster.create(&[&[1, 2, 3], &[2, 3, 1]], &[("min.insync.replicas", "1")]).await;
     let alone = vec![cluster.proposal(0, &[1])];
     cluster.propose(1, alone).await.remove(0).unwrap();
-    let candidate = |node_id, broker_epoch, last_epoch, flushed_end| proto::LogCandidate {
-        node_id,
-        broker_epoch,
-        last_epoch,
-        flushed_end,
-    };
-    let (second, third) = (cluster.epoch(2), cluster.epoch(3));
-    let candidates = vec![
-        candidate(2, second, 0, 100),
-        candidate(3, third, 1, 50),
-        candidate(2, second - 1, 9, 900),
-        candidate(77, 1, 9, 900),
-    ];
-    let request = proto::ElectUncleanLeaderRequest { partition: Some(name(0)), candidates };
-    let refused =
-        Error::from(cluster.client.elect_unclean_leader(request.clone()).await.unwrap_err());
-    assert_eq!(refused.code, ErrorCode::ElectionNotNeeded, "it has a leader");
-
     // The last replica in sync is gone, and nobody else is known to be complete.
     cluster.beat(1, true).await;
     assert_eq!(cluster.partition(0).leader, None);
-    let nobody = proto::ElectUncleanLeaderRequest { candidates: Vec::new(), ..request.clone() };
-    let refused = Error::from(cluster.client.elect_unclean_leader(nobody).await.unwrap_err());
-    assert_eq!(refused.code, ErrorCode::EligibleLeadersNotAvailable);
+    let before = cluster.partition(0);
 
-    let elected = cluster.client.elect_unclean_leader(request).await.unwrap().into_inner();
-    assert_eq!(
-        (elected.leader, Offset(elected.log_end)),
-        (3, Offset(50)),
-        "the later epoch counts first"
-    );
-    assert_eq!(elected.abandoned, [1]);
-    let partition = cluster.partition(0);
-    assert_eq!((partition.leader, &partition.isr[..]), (Some(NodeId(3)), &[NodeId(3)][..]));
-    assert_eq!(partition.unclean_epoch.map(|epoch| epoch.0), Some(elected.leader_epoch));
-    let grown = vec![proto::Proposal { recovering: true, ..cluster.proposal(0, &[2, 3]) }];
-    let refused = cluster.propose(3, grown).await.remove(0);
-    assert_eq!(refused.unwrap_err(), ErrorCode::InvalidRequest, "it has not recovered");
-    let recovered = vec![cluster.proposal(0, &[2, 3])];
-    assert!(cluster.propose(3, recovered).await[0].is_ok());
+    let partitions = vec![name(0), name(1), name(9)];
+    let request = proto::ElectUncleanLeadersRequest { partitions, validate_only: false };
+    let answer = cluster.client.elect_unclean_leaders(request).await.unwrap().into_inner();
+    let errors: Vec<_> =
+        answer.partitions.iter().map(|election| election.error.clone().unwrap()).collect();
+    let codes: Vec<_> = errors.iter().cloned().map(code).collect();
+    let expected = [
+        ErrorCode::EligibleLeadersNotAvailable,
+        ErrorCode::ElectionNotNeeded,
+        ErrorCode::UnknownTopicOrPartition,
+    ];
+    assert_eq!(codes, expected);
+    for reason in ["node 1: it is not live", "node 2: ", "node 3: "] {
+        assert!(errors[0].message.contains(reason), "{}", errors[0].message);
+    }
+    assert_eq!(answer.partitions[0].replicas.len(), 3);
+    assert_eq!(cluster.partition(0), before, "nothing was changed");
+
+    let partitions = vec![name(0), name(0)];
+    let twice = proto::ElectUncleanLeadersRequest { partitions, validate_only: true };
+    let refused = Error::from(cluster.client.elect_unclean_leaders(twice).await.unwrap_err());
+    assert_eq!(refused.code, ErrorCode::InvalidRequest);
     cluster.stop().await;
 }

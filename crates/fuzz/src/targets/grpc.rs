@@ -56,7 +56,7 @@ const MESSAGES: &[(u8, Check)] = &[
     (28, round_trip::<controller::ReportUnfitReplicasRequest>),
     (29, round_trip::<controller::ReassignRequest>),
     (30, round_trip::<controller::ElectPreferredLeadersRequest>),
-    (31, round_trip::<controller::ElectUncleanLeaderRequest>),
+    (31, round_trip::<controller::ElectUncleanLeadersRequest>),
     (32, round_trip::<admin::ReassignRequest>),
     (33, round_trip::<admin::ListReassignmentsRequest>),
     (34, round_trip::<admin::PlanReassignmentRequest>),
@@ -117,7 +117,7 @@ pub(super) fn controller(input: &[u8]) {
         7 => with(bytes, fuzzing::report_unfit_replicas),
         8 => with(bytes, fuzzing::reassign),
         9 => with(bytes, fuzzing::elect_preferred_leaders),
-        10 => with(bytes, fuzzing::elect_unclean_leader),
+        10 => with(bytes, fuzzing::elect_unclean_leaders),
         _ => {}
     });
 }

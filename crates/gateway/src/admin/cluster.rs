@@ -190,7 +190,9 @@ pub(super) async fn elect_preferred_leaders<B: BrokerPort>(
 }
 
 /// A partition that can be meant.
-fn named(partition: Option<proto::TopicPartition>) -> Result<proto::TopicPartition, Error> {
+pub(super) fn named(
+    partition: Option<proto::TopicPartition>,
+) -> Result<proto::TopicPartition, Error> {
     let partition =
         partition.ok_or_else(|| Error::invalid_request("partition must be given").not_applied())?;
     words::topic_name(&partition.topic)?;

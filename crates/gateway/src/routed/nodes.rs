@@ -121,8 +121,5 @@ fn internal_endpoint(image: &Image, id: NodeId) -> Result<String, Error> {
             Endpoint::INTERNAL
         ))
     })?;
-    Ok(match endpoint.host.contains(':') {
-        true => format!("[{}]:{}", endpoint.host, endpoint.port),
-        false => format!("{}:{}", endpoint.host, endpoint.port),
-    })
+    Ok(endpoint.address())
 }

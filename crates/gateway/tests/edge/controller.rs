@@ -310,10 +310,10 @@ impl proto::controller_server::Controller for MemoryController {
         Err(Status::unimplemented("there are no replicas here"))
     }
 
-    async fn elect_unclean_leader(
+    async fn elect_unclean_leaders(
         &self,
-        _: Request<proto::ElectUncleanLeaderRequest>,
-    ) -> Result<Response<proto::ElectUncleanLeaderResponse>, Status> {
+        _: Request<proto::ElectUncleanLeadersRequest>,
+    ) -> Result<Response<proto::ElectUncleanLeadersResponse>, Status> {
         Err(Status::unimplemented("there are no replicas here"))
     }
 

@@ -305,6 +305,13 @@ impl proto::broker_server::Broker for ScriptedBroker {
         Ok(Response::new(proto::InitProducerResponse { producer_id, producer_epoch: 0 }))
     }
 
+    async fn describe_replicas(
+        &self,
+        _: Request<proto::DescribeReplicasRequest>,
+    ) -> Result<Response<proto::DescribeReplicasResponse>, Status> {
+        Err(Status::unimplemented("gateways do not ask for it"))
+    }
+
     async fn await_metadata(
         &self,
         request: Request<proto::AwaitMetadataRequest>,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use thalweg_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicName};
+use thalweg_types::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionIndex, TopicName,
+};
 
 use super::{Decision, ItemResult};
 use crate::error::Error;
@@ -20,6 +22,8 @@ pub struct PartitionReference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElectUnclean {
     pub partition: PartitionReference,
+    /// The version of the partition's registration that the replicas went by when they were asked: nobody has led since.
+    pub partition_epoch: PartitionEpoch,
     /// What every replica that can be reached says of its log.
     pub candidates: Vec<Candidate>,
 }
@@ -102,6 +106,10 @@ impl Image {
         let (topic, old) = self.topic_partition(topic, *partition)?;
         if old.leader.is_some() {
             return Err(Error::ElectionNotNeeded);
+        }
+        if request.partition_epoch != old.partition_epoch {
+            let (given, current) = (request.partition_epoch, old.partition_epoch);
+            return Err(Error::StalePartitionEpoch { given, current });
         }
         let chosen = request
             .candidates

@@ -181,7 +181,8 @@ impl Controller {
     pub(crate) fn elect_unclean(&mut self, candidates: Vec<Candidate>) -> Option<NodeId> {
         let partition =
             PartitionReference { topic: TOPIC.to_owned(), partition: PartitionIndex(0) };
-        let request = ElectUnclean { partition, candidates };
+        let partition_epoch = self.partition().partition_epoch;
+        let request = ElectUnclean { partition, partition_epoch, candidates };
         let decision = self.image.decide_elect_unclean(&request).ok()?;
         self.commit(decision.records);
         Some(decision.response.leader)

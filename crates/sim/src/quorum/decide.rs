@@ -190,10 +190,11 @@ fn administer(
             Ok((decision.records, Told::Done))
         }
         Admin::Preferred => Ok((image.decide_elect_all_preferred().records, Told::Done)),
-        Admin::Unclean { topic, candidates } => {
+        Admin::Unclean { topic, partition_epoch, candidates } => {
             let partition =
                 PartitionReference { topic: topic.clone(), partition: PartitionIndex(0) };
-            let request = ElectUnclean { partition, candidates: candidates.clone() };
+            let (partition_epoch, candidates) = (*partition_epoch, candidates.clone());
+            let request = ElectUnclean { partition, partition_epoch, candidates };
             Ok((image.decide_elect_unclean(&request)?.records, Told::Done))
         }
     }

@@ -250,6 +250,8 @@ impl Sim {
     /// R14, F46: the one replica that had everything is gone for good, and the operator knows what that means.
     pub(super) fn command_unclean_election(&mut self) {
         let Some(id) = self.first() else { return };
+        let Some(state) = self.quorum.image.partition_by_id(id) else { return };
+        let partition_epoch = state.partition_epoch;
         let candidates = self.brokers.iter().filter(|broker| broker.is_up).filter_map(|broker| {
             let (node, broker_epoch) = broker.session()?;
             let part = broker.parts.get(&id)?;
@@ -262,7 +264,8 @@ impl Sim {
             })
         });
         let candidates = candidates.collect();
-        self.administer(Admin::Unclean { topic: "topic-0".to_owned(), candidates });
+        let topic = "topic-0".to_owned();
+        self.administer(Admin::Unclean { topic, partition_epoch, candidates });
     }
 
     // ---- Lies ----

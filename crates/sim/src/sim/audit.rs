@@ -147,7 +147,7 @@ impl Sim {
                 self.env.oracle.violated("I1", || what);
                 return;
             }
-            let topic = topic.name.to_string();
+            let (topic, partition_epoch) = (topic.name.to_string(), state.partition_epoch);
             let candidate = |broker: &Broker| {
                 let (node, broker_epoch) = broker.session()?;
                 // R9: damaged replicas are not offered, however long their logs.
@@ -159,7 +159,7 @@ impl Sim {
             };
             let up = self.brokers.iter().filter(|broker| broker.is_up);
             let candidates: Vec<_> = up.filter_map(candidate).collect();
-            self.administer(Admin::Unclean { topic, candidates });
+            self.administer(Admin::Unclean { topic, partition_epoch, candidates });
         }
     }
 

@@ -145,6 +145,13 @@ fn elections() -> Vec<Case> {
         elect("unknown type -1", -1, None, "INVALID_REQUEST"),
         elect("a partition with its leader", 0, Some(vec![0]), "NONE, ELECTION_NOT_NEEDED"),
         elect("unclean, with a leader", 1, Some(vec![0]), "NONE, ELECTION_NOT_NEEDED"),
+        elect(
+            "unclean, one partition 1,000 times",
+            1,
+            Some(vec![0; 1000]),
+            "NONE, ELECTION_NOT_NEEDED",
+        ),
+        elect("unclean, partition -1", 1, Some(vec![-1]), "NONE, UNKNOWN_TOPIC_OR_PARTITION"),
         elect("partition -1", 0, Some(vec![-1]), "NONE, UNKNOWN_TOPIC_OR_PARTITION"),
         elect(
             "one partition 1,000 times",

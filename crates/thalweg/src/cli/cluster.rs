@@ -42,18 +42,8 @@ pub(crate) enum Cluster {
         #[command(flatten)]
         output: Output,
     },
-    /// Give leadership back to the preferred leaders.
-    #[command(after_help = "Examples:
-  thalweg cluster elect
-  thalweg cluster elect orders:0 orders:1
-
-Without partitions: all that their preferred leader does not lead, though it is in sync.")]
-    Elect {
-        #[arg(value_name = "TOPIC:PARTITION")]
-        partitions: Vec<Partition>,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Give leadership back to the preferred leaders, or to what is left where nobody leads.
+    Elect(Elect),
     /// Stop a broker in good order: what it leads is given to others first.
     #[command(after_help = "Examples:
   thalweg cluster shutdown-broker 3
@@ -81,6 +71,31 @@ A replica that is still assigned to it stays so, and counts as missing.")]
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg cluster elect
+  thalweg cluster elect orders:0 orders:1
+  thalweg cluster elect --unclean orders:0
+  thalweg cluster elect --unclean --accept-data-loss orders:0
+
+Without partitions: all that their preferred leader does not lead, though it is in sync.
+
+With --unclean, the longest log that can be reached leads a partition that nobody leads. What only others have is LOST FOR GOOD,
+even if they come back. First wait for the replicas that are gone, if they may return. Without --accept-data-loss nothing is
+changed: what every replica has is shown, and who would lead.")]
+pub(crate) struct Elect {
+    #[arg(value_name = "TOPIC:PARTITION", required_if_eq("unclean", "true"))]
+    pub(crate) partitions: Vec<Partition>,
+    /// Let replicas lead that may lack records, where no other is left.
+    #[arg(long)]
+    pub(crate) unclean: bool,
+    /// Do it, and give up what the new leaders lack.
+    #[arg(long, requires = "unclean")]
+    pub(crate) accept_data_loss: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod nodes;
 mod reassign;
 mod stop;
+mod unclean;
 
 use serde::Serialize;
 use thalweg_proto::admin::v1 as proto;
@@ -21,7 +22,10 @@ pub(crate) async fn run(bootstrap: &Bootstrap, command: Cluster) -> Result<(), F
         Cluster::Quorum { output } => nodes::quorum(&server, output.format).await,
         Cluster::Reassign(arguments) => reassign::run(&server, arguments).await,
         Cluster::Reassignments { output } => reassign::list(&server, output.format).await,
-        Cluster::Elect { partitions, output } => elect(&server, &partitions, output.format).await,
+        Cluster::Elect(arguments) if arguments.unclean => unclean::elect(&server, &arguments).await,
+        Cluster::Elect(arguments) => {
+            elect(&server, &arguments.partitions, arguments.output.format).await
+        }
         Cluster::ShutdownBroker { node_id, timeout, output } => {
             stop::shut_down(&server, node_id, timeout.0, output.format).await
         }

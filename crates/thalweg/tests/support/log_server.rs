@@ -462,6 +462,13 @@ impl Admin for LogServer {
         Err(Status::unimplemented("not needed"))
     }
 
+    async fn elect_unclean_leaders(
+        &self,
+        _: Request<admin::ElectUncleanLeadersRequest>,
+    ) -> Result<Response<admin::ElectUncleanLeadersResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn shut_down_broker(
         &self,
         _: Request<admin::ShutDownBrokerRequest>,

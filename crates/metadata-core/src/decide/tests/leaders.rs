@@ -1,7 +1,7 @@
 //! Elections by command, unfit replicas, controlled shutdown, unregistration.
 
 use thalweg_invariants::{Mutant, Plant};
-use thalweg_types::{LeaderEpoch, Offset};
+use thalweg_types::{LeaderEpoch, Offset, PartitionEpoch};
 
 use super::*;
 use crate::LeaderRecovery;
@@ -41,7 +41,17 @@ impl Cluster {
     }
 
     fn elect_unclean(&mut self, candidates: &[Candidate]) -> Result<ElectedUnclean, Error> {
-        let request = ElectUnclean { partition: reference(), candidates: candidates.to_vec() };
+        let partition_epoch = self.partition("t").partition_epoch;
+        self.elect_unclean_of(partition_epoch, candidates)
+    }
+
+    fn elect_unclean_of(
+        &mut self,
+        partition_epoch: PartitionEpoch,
+        candidates: &[Candidate],
+    ) -> Result<ElectedUnclean, Error> {
+        let candidates = candidates.to_vec();
+        let request = ElectUnclean { partition: reference(), partition_epoch, candidates };
         let decision = self.image.decide_elect_unclean(&request)?;
         self.commit(&decision.records);
         Ok(decision.response)
@@ -98,6 +108,10 @@ fn an_unclean_election_takes_the_longest_log_and_leaves_a_mark() {
     cluster.unfence(NodeId(3));
     let before = cluster.partition("t").clone();
     assert_eq!(before.leader, None);
+
+    let older = PartitionEpoch(before.partition_epoch.0 - 1);
+    let refused = cluster.elect_unclean_of(older, &candidates).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidUpdateVersion, "somebody may have led since");
 
     let elected = cluster.elect_unclean(&candidates).unwrap();
     assert_eq!((elected.leader, elected.log_end), (NodeId(3), Offset(70)));

@@ -1,7 +1,7 @@
 //! Random lives of a cluster, and what must hold at every step of all of them.
 
 use proptest::prelude::*;
-use thalweg_types::{LeaderEpoch, Offset};
+use thalweg_types::{LeaderEpoch, Offset, PartitionEpoch};
 
 use super::*;
 use coordinators::check_coordinators;
@@ -165,7 +165,10 @@ fn decide(cluster: &Cluster, step: &Step, number: u32) -> Vec<Record> {
                 last_epoch: LeaderEpoch(0),
                 durable_end: Offset(0),
             });
-            let request = ElectUnclean { partition, candidates: candidates.collect() };
+            let state = image.partition(&partition.topic, partition.partition);
+            let partition_epoch = state.map_or(PartitionEpoch(0), |state| state.partition_epoch);
+            let candidates = candidates.collect();
+            let request = ElectUnclean { partition, partition_epoch, candidates };
             image.decide_elect_unclean(&request).map(|d| d.records).unwrap_or_default()
         }
         Step::Fence { node } => records_of(image.decide_fence(NodeId(*node))),
