@@ -11,6 +11,8 @@ pub const ID_BYTES_MAX: usize = i16::MAX as usize;
 /// What one coordinator asks of all its groups.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupConfig {
+    /// Groups of one partition that have members or had some; those that only commit offsets do not count.
+    pub groups_max: usize,
     /// Members of one group, those that have only been given an id included (`group.max.size`).
     pub group_members_max: usize,
     /// Wait for more members when the first one joins an empty group (`group.initial.rebalance.delay.ms`).
@@ -52,6 +54,7 @@ pub struct GroupConfig {
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {
+            groups_max: 1_000_000,
             group_members_max: 10_000,
             initial_rebalance_delay_ms: 3_000,
             session_timeout_min_ms: 6_000,

@@ -24,23 +24,27 @@
 //! |---|---|
 //! | what do the bytes in the topic mean? | `record.rs`, `record/` |
 //! | which states has a group of the classic protocol? | `classic/state.rs` |
-//! | who may commit? | `classic/commit.rs`, `consumer.rs`, `offsets/commit.rs` |
+//! | who may commit? | `classic/commit.rs`, `consumer/offsets.rs`, then `offsets/commit.rs` |
 //! | when does an offset expire? | `offsets/expiry.rs` |
 //! | who shall read what, by the consumer protocol? | `consumer.rs` has the map of the rules |
+//! | who gets a call, and what is said when there is no group? | `groups/calls.rs` |
 //! | what is refused for its size? | `config.rs` |
 
-#[allow(dead_code, reason = "groups come with the next change")]
 mod alarm;
 mod alarms;
+mod classic;
 mod config;
 mod consumer;
 mod effects;
 mod groups;
+mod offsets;
 pub mod record;
 pub mod request;
 pub mod response;
-#[allow(dead_code, reason = "groups come with the next change")]
 mod step;
+#[cfg(test)]
+#[allow(dead_code, reason = "more tests follow")]
+mod testing;
 mod topics;
 
 pub use config::{GroupConfig, ID_BYTES_MAX};

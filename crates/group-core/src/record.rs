@@ -174,6 +174,13 @@ fn read<T>(
     Ok(Some(decoded))
 }
 
+/// The texts after a version number, with which a consumer's subscription begins; what follows them is not looked at.
+pub(crate) fn leading_texts(bytes: &Bytes) -> Result<Vec<std::sync::Arc<str>>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    reader.i16()?;
+    reader.list(2, Reader::text)
+}
+
 /// A topic's name as stored.
 fn topic_name(text: &str) -> Result<TopicName, DecodeError> {
     TopicName::new(text).map_err(DecodeError::TopicName)

@@ -11,7 +11,7 @@ use thalweg_types::{
 
 use crate::request::{CommitOffsets, Request, TopicCommits, TopicRef};
 
-/// The answer to the [`Request`](crate::Request) of the same name.
+/// The answer to the [`Request`] of the same name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Response {
     Join(Joined),

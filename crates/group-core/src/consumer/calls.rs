@@ -36,6 +36,7 @@ impl Groups {
         let joins = request.member_epoch.0 == 0;
         match self.groups.get_mut(&request.group) {
             Some(AnyGroup::Consumer(group)) => group.heartbeat(request, client, fresh, step),
+            Some(AnyGroup::Classic(_)) => Err(not_found(&request.group)),
             None if joins => {
                 // Kept only if its first member is let in.
                 let mut group = Group::new(request.group.clone());
@@ -54,7 +55,7 @@ impl Groups {
     ) -> Vec<DescribedConsumerGroup> {
         let describe = |id: &GroupId| match self.groups.get(id) {
             Some(AnyGroup::Consumer(group)) => group.describe(step.config, step.topics),
-            None => {
+            Some(AnyGroup::Classic(_)) | None => {
                 let Refusal { error, message } = not_found(id);
                 let error_message = Some(message);
                 DescribedConsumerGroup {

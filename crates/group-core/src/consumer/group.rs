@@ -212,7 +212,6 @@ impl Group {
         topics
     }
 
-    #[expect(dead_code, reason = "asked by offsets and by the deletion of groups")]
     pub(crate) fn is_subscribed_to(&self, topic: &TopicName) -> bool {
         self.expressions.values().any(|matched| matched.contains(topic))
             || self
@@ -241,7 +240,6 @@ impl Group {
     }
 
     /// What removes the group.
-    #[expect(dead_code, reason = "asked by offsets and by the deletion of groups")]
     pub(crate) fn tombstones(&self) -> Vec<Record> {
         let id = || self.id.clone();
         let ids: BTreeSet<&MemberId> = self.members.keys().chain(self.targets.keys()).collect();

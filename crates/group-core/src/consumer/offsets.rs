@@ -7,7 +7,6 @@ use super::group::Group;
 use super::member::Member;
 use crate::request::{CommitOffsets, FetchOffsets};
 
-#[expect(dead_code, reason = "asked by the offsets of the group")]
 impl Group {
     /// A commit is a member's, of its present epoch: whoever has been told to give a partition up and has done so is of a later epoch, and
     /// whoever has been removed is no member. While the group is empty, tools may commit.

@@ -1,0 +1,3 @@
+//! The rules of the classic protocol, one by one.
+
+mod rebalances;
