@@ -29,3 +29,6 @@ pub use assignor::{Assignor, Subscriber, UnknownAssignor};
 pub(crate) use group::Group;
 pub use partitions::PartitionSet;
 pub use regex::REGEX_BYTES_MAX;
+
+#[cfg(test)]
+mod tests;

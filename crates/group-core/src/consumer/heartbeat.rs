@@ -11,7 +11,7 @@ use thalweg_types::{ErrorCode, InstanceId, MemberEpoch, MemberId, Uuid};
 use super::group::Group;
 use super::member::{AWAY, LEAVING, Member};
 use super::partitions::PartitionSet;
-use super::reconcile::{Current, MemberState, Target};
+use super::reconcile::{Current, MemberState, Report, Target};
 use super::refusal::Refusal;
 use super::regex::Pattern;
 use crate::config::ID_BYTES_MAX;
@@ -153,7 +153,10 @@ impl Group {
         let is_subscription_changed = self.take_wish(&id, wish, step);
         self.raise_epoch_if_changed(is_subscription_changed, step);
         self.assign_if_outdated(step);
-        let has_news = self.reconcile(&id, owned.as_ref(), step);
+        let may_take_up = request.member_epoch.0 > 0
+            && self.members.get(&id).is_some_and(|m| m.current.epoch == request.member_epoch);
+        let report = Report { owned: owned.as_ref(), may_take_up };
+        let has_news = self.reconcile(&id, report, step);
         self.heard_of(&id, step);
 
         let is_full = request.member_epoch.0 == 0
@@ -303,7 +306,7 @@ impl Group {
         Ok(Some(wish))
     }
 
-    /// Stores what the member wants; whether it subscribes to something else than before.
+    /// Stores what the member wants; whether that asks for another assignment: another subscription, or another assignor for the whole group.
     pub(super) fn take_wish(
         &mut self,
         id: &MemberId,
@@ -316,8 +319,9 @@ impl Group {
             (&before.subscribed_names, &before.subscribed_regex)
                 != (&wish.subscribed_names, &wish.subscribed_regex)
         });
+        let assignor = self.assignor(step.config.consumer_assignor);
         self.emit(step, Record::ConsumerMember(self.key(id), Some(wish)));
-        is_subscription_changed
+        is_subscription_changed || self.assignor(step.config.consumer_assignor) != assignor
     }
 
     // ---- What may it be told? ----
@@ -341,13 +345,13 @@ impl Group {
     pub(super) fn reconcile(
         &mut self,
         id: &MemberId,
-        owned: Option<&PartitionSet>,
+        report: Report<'_>,
         step: &mut Step<'_>,
     ) -> bool {
         let Some(member) = self.members.get(id) else { return false };
         let target = Target { epoch: self.assignment_epoch, partitions: self.target(id) };
         let is_taken = |topic, partition| self.is_taken(id, topic, partition);
-        let Ok(Some(next)) = member.current.reconcile(target, owned, is_taken) else {
+        let Ok(Some(next)) = member.current.reconcile(target, report, is_taken) else {
             return false;
         };
         let has_news = next.assigned != member.current.assigned;

@@ -13,8 +13,12 @@
 //!
 //! A member first gives up and says so, by leaving what it gave up out of its owned partitions; only then it gets the target's epoch, and
 //! what is free of the target. A partition is free when nobody else owns it or still has to give it up. That is the whole of G3: nobody is given a
-//! partition before everyone who was told to own it has said that he does not, or is no longer in the group. It relies on a member's requests
-//! arriving in the order it sent them.
+//! partition before everyone who was told to own it has said that he does not, or is no longer in the group.
+//!
+//! A member that does not report a partition has given it up, or has been told of it and not taken it up yet. Nothing in the protocol tells these apart, so
+//! what is asked back is believed to be gone only when the member reports without it after it was asked (Kafka believes it at once), or if it was
+//! never told of it. Two things are relied on: a member's requests arrive in the order it sent them, and a member whose answer was lost takes up
+//! nothing more before it is answered again.
 
 use thalweg_types::{AssignmentEpoch, MemberEpoch, PartitionIndex, TopicId};
 
@@ -52,6 +56,15 @@ pub(crate) struct Target<'a> {
     pub(crate) partitions: &'a PartitionSet,
 }
 
+/// What a member says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report<'a> {
+    /// `None` if it says nothing, which is as if it owned everything it was told.
+    pub(crate) owned: Option<&'a PartitionSet>,
+    /// It has heard what it is to own, and may be about to take up what it does not report yet.
+    pub(crate) may_take_up: bool,
+}
+
 /// A member of an unknown state came back with partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MustRejoin;
@@ -71,12 +84,11 @@ impl Current {
         self.state == MemberState::Stable && self.epoch.0 == epoch.0
     }
 
-    /// The next step towards `target`, if there is one. `owned` is what the member says it owns: `None` if it says nothing, which
-    /// is as if it owned everything it was told. `is_taken` says whether *another* member owns a partition or has to give it up.
+    /// The next step towards `target`, if there is one. `is_taken` says whether *another* member owns a partition or has to give it up.
     pub(crate) fn reconcile(
         &self,
         target: Target<'_>,
-        owned: Option<&PartitionSet>,
+        report: Report<'_>,
         is_taken: impl Fn(TopicId, PartitionIndex) -> bool,
     ) -> Result<Option<Self>, MustRejoin> {
         if self.is_reconciled_to(target.epoch) {
@@ -84,15 +96,15 @@ impl Current {
         }
         let epoch = match self.state {
             MemberState::Stable | MemberState::UnreleasedPartitions => self.epoch,
-            MemberState::UnrevokedPartitions if may_own(owned, &self.revoking) => return Ok(None),
+            MemberState::UnrevokedPartitions if report.may_own(&self.revoking) => return Ok(None),
             // A step of its own, so that the time to give up what is asked next starts anew.
             MemberState::UnrevokedPartitions => MemberEpoch(self.epoch.0.saturating_add(1)),
-            MemberState::Unknown if owned.is_none_or(|owned| !owned.is_empty()) => {
+            MemberState::Unknown if report.owned.is_none_or(|owned| !owned.is_empty()) => {
                 return Err(MustRejoin);
             }
             MemberState::Unknown => MemberEpoch(target.epoch.0),
         };
-        let next = self.next(epoch, target, owned, is_taken);
+        let next = self.next(epoch, target, report, is_taken);
         Ok((next != *self).then_some(next))
     }
 
@@ -100,12 +112,12 @@ impl Current {
         &self,
         epoch: MemberEpoch,
         target: Target<'_>,
-        owned: Option<&PartitionSet>,
+        report: Report<'_>,
         is_taken: impl Fn(TopicId, PartitionIndex) -> bool,
     ) -> Self {
         let kept = self.assigned.intersection(target.partitions);
         let revoking = self.assigned.difference(&kept);
-        if !revoking.is_empty() && may_own(owned, &revoking) {
+        if !revoking.is_empty() && (report.may_take_up || report.may_own(&revoking)) {
             let state = MemberState::UnrevokedPartitions;
             return self.moved(state, epoch, kept, revoking);
         }
@@ -131,9 +143,11 @@ impl Current {
     }
 }
 
-/// Whether a member may own something of `partitions`, by what it says.
-fn may_own(owned: Option<&PartitionSet>, partitions: &PartitionSet) -> bool {
-    owned.is_none_or(|owned| !owned.is_disjoint(partitions))
+impl Report<'_> {
+    /// Whether the member may own something of `partitions`.
+    fn may_own(&self, partitions: &PartitionSet) -> bool {
+        self.owned.is_none_or(|owned| !owned.is_disjoint(partitions))
+    }
 }
 
 #[cfg(test)]

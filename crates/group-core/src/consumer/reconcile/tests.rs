@@ -38,7 +38,16 @@ fn step(
     let target = Target { epoch: AssignmentEpoch(epoch), partitions };
     let taken = set(taken);
     let owned = owned.map(set);
-    from.reconcile(target, owned.as_ref(), |topic, index| taken.contains(topic, index)).unwrap()
+    let report = Report { owned: owned.as_ref(), may_take_up: true };
+    from.reconcile(target, report, |topic, index| taken.contains(topic, index)).unwrap()
+}
+
+/// The same of a member that has not heard yet what it is to own.
+fn step_unheard(from: &Current, epoch: i32, target: &[i32], owned: &[i32]) -> Option<Current> {
+    let partitions = &set(target);
+    let target = Target { epoch: AssignmentEpoch(epoch), partitions };
+    let report = Report { owned: Some(&set(owned)), may_take_up: false };
+    from.reconcile(target, report, |_, _| false).unwrap()
 }
 
 use MemberState::{Stable, Unknown, UnreleasedPartitions, UnrevokedPartitions};
@@ -71,9 +80,20 @@ fn a_member_gives_up_before_it_gets() {
 }
 
 #[test]
-fn what_a_member_says_it_does_not_own_need_not_be_given_up() {
+fn what_a_member_was_never_told_need_not_be_given_up() {
     let old = current(Stable, 3, 2, &[1, 2], &[]);
-    let done = step(&old, 4, &[2], Some(&[2]), &[]);
+    let done = step_unheard(&old, 4, &[2], &[2]);
+    assert_eq!(done, Some(current(Stable, 4, 3, &[2], &[])));
+    let revoking = step_unheard(&old, 4, &[2], &[1, 2]);
+    assert_eq!(revoking, Some(current(UnrevokedPartitions, 3, 2, &[2], &[1])));
+}
+
+#[test]
+fn what_a_member_does_not_report_yet_it_may_be_taking_up() {
+    let old = current(Stable, 3, 2, &[1, 2], &[]);
+    let revoking = step(&old, 4, &[2], Some(&[2]), &[]).unwrap();
+    assert_eq!(revoking, current(UnrevokedPartitions, 3, 2, &[2], &[1]));
+    let done = step(&revoking, 4, &[2], Some(&[2]), &[]);
     assert_eq!(done, Some(current(Stable, 4, 3, &[2], &[])));
 }
 
@@ -99,7 +119,7 @@ fn a_waiting_member_may_have_to_give_up() {
     let waiting = current(UnreleasedPartitions, 3, 2, &[1], &[]);
     let revoking = step(&waiting, 4, &[2], None, &[2]);
     assert_eq!(revoking, Some(current(UnrevokedPartitions, 3, 2, &[], &[1])));
-    let empty_handed = step(&waiting, 4, &[], Some(&[]), &[]);
+    let empty_handed = step_unheard(&waiting, 4, &[], &[]);
     assert_eq!(empty_handed, Some(current(Stable, 4, 3, &[], &[])));
 }
 
@@ -108,8 +128,10 @@ fn a_member_of_an_unknown_state_must_come_back_without_partitions() {
     let unknown = current(Unknown, 3, 2, &[1], &[]);
     let partitions = &set(&[1]);
     let target = Target { epoch: AssignmentEpoch(4), partitions };
-    assert_eq!(unknown.reconcile(target, None, |_, _| false), Err(MustRejoin));
-    assert_eq!(unknown.reconcile(target, Some(&set(&[1])), |_, _| false), Err(MustRejoin));
+    for owned in [None, Some(&set(&[1]))] {
+        let report = Report { owned, may_take_up: true };
+        assert_eq!(unknown.reconcile(target, report, |_, _| false), Err(MustRejoin));
+    }
     let done = step(&unknown, 4, &[1], Some(&[]), &[]);
     assert_eq!(done, Some(current(Stable, 4, 3, &[1], &[])));
 }

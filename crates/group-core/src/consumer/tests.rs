@@ -1,0 +1,7 @@
+//! The rules of the consumer protocol, called as a client would.
+
+mod heartbeat;
+mod histories;
+mod membership;
+mod topics;
+mod world;
