@@ -26,6 +26,8 @@ mod error;
 mod key;
 mod offset;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use bytes::Bytes;
