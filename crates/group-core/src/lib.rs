@@ -43,7 +43,6 @@ pub mod request;
 pub mod response;
 mod step;
 #[cfg(test)]
-#[allow(dead_code, reason = "more tests follow")]
 mod testing;
 mod topics;
 

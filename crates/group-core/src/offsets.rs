@@ -9,6 +9,8 @@ mod delete;
 mod expiry;
 mod fetch;
 mod purge;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

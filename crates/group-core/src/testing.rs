@@ -239,6 +239,26 @@ impl World {
         joined
     }
 
+    /// Time passes for a group of one, which is heard of as often as it must.
+    pub(crate) fn keep(&mut self, member: &Joined, ms: u64) {
+        let mut left = ms;
+        while left > 0 {
+            let step_ms = left.min(9_000);
+            self.pass(step_ms);
+            left -= step_ms;
+            let error = self.heartbeat(&member.member, member.generation);
+            assert_eq!(error, thalweg_types::ErrorCode::None);
+        }
+    }
+
+    /// The group's state, as tools see it.
+    pub(crate) fn state(&mut self) -> &'static str {
+        match self.ask(Request::DescribeGroups(vec![GROUP.into()])) {
+            Response::DescribeGroups(groups) => groups[0].state,
+            other => panic!("{other:?}"),
+        }
+    }
+
     // ---- Offsets ----
 
     /// Commits one offset of `topic`, partition 0.

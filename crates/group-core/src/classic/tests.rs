@@ -1,3 +1,8 @@
 //! The rules of the classic protocol, one by one.
 
+mod failover;
+mod limits;
+mod members;
 mod rebalances;
+mod shown;
+mod statics;
