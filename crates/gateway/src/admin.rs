@@ -4,6 +4,7 @@ mod changes;
 mod cluster;
 mod configs;
 mod describe;
+mod groups;
 mod unclean;
 
 use std::sync::Arc;
@@ -174,5 +175,53 @@ impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
     ) -> Result<Response<proto::ListReassignmentsResponse>, Status> {
         let image = self.0.feed.image();
         Ok(Response::new(cluster::list_reassignments(&image, request.into_inner())?))
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<proto::ListGroupsRequest>,
+    ) -> Result<Response<proto::ListGroupsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::list(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn describe_groups(
+        &self,
+        request: Request<proto::DescribeGroupsRequest>,
+    ) -> Result<Response<proto::DescribeGroupsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::describe(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn group_lag(
+        &self,
+        request: Request<proto::GroupLagRequest>,
+    ) -> Result<Response<proto::GroupLagResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::lag(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn diagnose_group(
+        &self,
+        request: Request<proto::DiagnoseGroupRequest>,
+    ) -> Result<Response<proto::DiagnoseGroupResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::diagnose(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn reset_group_offsets(
+        &self,
+        request: Request<proto::ResetGroupOffsetsRequest>,
+    ) -> Result<Response<proto::ResetGroupOffsetsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::reset(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn delete_groups(
+        &self,
+        request: Request<proto::DeleteGroupsRequest>,
+    ) -> Result<Response<proto::DeleteGroupsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(groups::delete(&self.0, request.into_inner(), deadline).await?))
     }
 }

@@ -1,5 +1,6 @@
-//! The Consumer service: reading by position.
+//! The Consumer service: reading by position, and keeping how far groups have read.
 
+mod commit;
 mod decode;
 mod fetch;
 #[cfg(feature = "fuzzing")]
@@ -10,9 +11,11 @@ mod stream;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use thalweg_proto::consumer::v1 as proto;
-use thalweg_rpc::deadline_of;
+use thalweg_rpc::{Error, deadline_of};
+use thalweg_types::{Offset, Timestamp};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::port::BrokerPort;
@@ -48,4 +51,31 @@ impl<B: BrokerPort> proto::consumer_server::Consumer for ConsumerService<B> {
     ) -> Result<Response<proto::ListOffsetsResponse>, Status> {
         Ok(Response::new(offsets::list(&self.0, request.into_inner()).await?))
     }
+
+    async fn commit(
+        &self,
+        request: Request<proto::CommitRequest>,
+    ) -> Result<Response<proto::CommitResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(commit::commit(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn committed_offsets(
+        &self,
+        request: Request<proto::CommittedOffsetsRequest>,
+    ) -> Result<Response<proto::CommittedOffsetsResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(commit::committed(&self.0, request.into_inner(), deadline).await?))
+    }
+}
+
+/// The time of the first record at or behind `from`; `None` if there is no record, or none with a time.
+pub(crate) async fn first_timestamp(
+    batches: Vec<Bytes>,
+    from: Offset,
+) -> Result<Option<Timestamp>, Error> {
+    // A budget of one byte lets the first record through and nothing else.
+    let decoded = decode::decode(decode::Form::Records, batches, from, 1).await?;
+    let first = decoded.records.first().map(|record| Timestamp(record.timestamp_ms));
+    Ok(first.filter(|timestamp| *timestamp != Timestamp::NONE))
 }

@@ -1,13 +1,14 @@
 //! The gateway service: the public gRPC edge.
 //!
-//! It translates: requests in the public protocol to calls of the brokers ([`port::BrokerPort`]), of the controller, and to looks at
-//! the metadata image; what they answer back to the public protocol. It keeps no state of its own, so any
-//! number of gateways serve the same cluster.
+//! It translates: requests in the public protocol to calls of the brokers ([`port::BrokerPort`]), of the coordinators
+//! ([`port::CoordinatorPort`]), of the controller, and to looks at the metadata image; what they answer back to the public protocol. It
+//! keeps no state of its own, so any number of gateways serve the same cluster.
 //!
 //! ```text
 //!  clients ─► rpc's stack ─► Producer ─► batches, by key ──────► BrokerPort::produce
 //!                            Consumer ─► records or batches ◄─── BrokerPort::fetch
 //!                            Admin ────► controller (changes), image (questions)
+//!                            groups ───► CoordinatorPort::call
 //!                            health, reflection
 //! ```
 
@@ -15,6 +16,7 @@ mod admin;
 mod consumer;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod groups;
 mod metrics;
 mod partitioner;
 pub mod port;

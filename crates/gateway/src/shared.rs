@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::partitioner::Rotation;
-use crate::port::BrokerPort;
+use crate::port::{BrokerPort, CoordinatorPort};
 use controller::controller_client::ControllerClient;
 
 /// Longest wait for this node to see a change it has made itself. The change stands in any case.
@@ -21,6 +21,7 @@ const OWN_CHANGE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The parts a gateway is made of.
 pub struct Parts<B> {
     pub broker: Arc<B>,
+    pub coordinators: Arc<dyn CoordinatorPort>,
     /// The metadata this node follows.
     pub feed: Feed,
     /// To the internal service of the active controller.
@@ -32,6 +33,7 @@ pub struct Parts<B> {
 
 pub(crate) struct Shared<B> {
     pub(crate) broker: Arc<B>,
+    pub(crate) coordinators: Arc<dyn CoordinatorPort>,
     pub(crate) feed: Feed,
     pub(crate) controller: ControllerClient<LeaderChannel>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -55,6 +57,7 @@ impl<B: BrokerPort> Shared<B> {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self {
             broker: parts.broker,
+            coordinators: parts.coordinators,
             feed: parts.feed,
             controller,
             clock: parts.clock,

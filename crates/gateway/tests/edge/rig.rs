@@ -25,6 +25,7 @@ use tonic::transport::Channel;
 
 use crate::broker::MemoryBroker;
 use crate::controller::{BROKER, MemoryController};
+use crate::coordinator::MemoryCoordinator;
 use admin::admin_client::AdminClient;
 use consumer::consumer_client::ConsumerClient;
 use producer::producer_client::ProducerClient;
@@ -33,6 +34,7 @@ pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
 pub(crate) struct Rig {
     pub(crate) broker: Arc<MemoryBroker>,
+    pub(crate) coordinator: Arc<MemoryCoordinator>,
     pub(crate) registry: Registry,
     pub(crate) gateway: GatewayHandle,
     pub(crate) channel: Channel,
@@ -60,8 +62,10 @@ impl Rig {
         let (served, connector) = Server::new(ServerOptions::default())
             .serve_in_memory(Routes::new().with(ControllerServer::new(controller.clone())));
         let registry = Registry::new();
+        let coordinator = Arc::new(MemoryCoordinator::default());
         let parts = Parts {
             broker: Arc::clone(&broker),
+            coordinators: Arc::clone(&coordinator) as _,
             feed: feed.clone(),
             controller: channel_in_memory(connector).into(),
             clock: Arc::new(SimClock::new(Timestamp(NOW_MS))),
@@ -72,8 +76,16 @@ impl Rig {
         let options = GatewayOptions { leader_wait_max: Duration::ZERO, ..Default::default() };
         let gateway = Gateway::serve(address, options, parts).await.unwrap();
         let channel = channel(&gateway.local_addr().to_string()).unwrap();
-        let rig =
-            Self { broker, registry, gateway, channel, controller, feed, _controller: served };
+        let rig = Self {
+            broker,
+            coordinator,
+            registry,
+            gateway,
+            channel,
+            controller,
+            feed,
+            _controller: served,
+        };
         rig.create(topics).await;
         rig
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_env::SimClock;
+use thalweg_gateway::port::NoCoordinators;
 use thalweg_gateway::{Gateway, GatewayHandle, GatewayOptions, Metrics, Parts};
 use thalweg_proto::consumer::v1 as consumer;
 use thalweg_proto::consumer::v1::consumer_client::ConsumerClient;
@@ -23,6 +24,7 @@ use crate::cluster::{Cluster, PATIENCE};
 async fn gateway(cluster: &Cluster) -> (GatewayHandle, Channel) {
     let parts = Parts {
         broker: Arc::clone(&cluster.routed),
+        coordinators: Arc::new(NoCoordinators),
         feed: cluster.feed(),
         controller: channel("127.0.0.1:1").unwrap().into(),
         clock: Arc::new(SimClock::new(Timestamp(1))),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use thalweg_gateway::port::BrokerPort;
+use thalweg_gateway::port::{BrokerPort, NoCoordinators};
 use thalweg_gateway::{GatewayHandle, GatewayOptions, Metrics, Parts};
 use thalweg_gateway::{RoutedBrokers, RoutedOptions};
 use thalweg_metadata_feed::{Feed, FeedOptions, controllers};
@@ -82,6 +82,7 @@ pub(super) async fn serve(
     };
     let parts = Parts {
         broker: Arc::new(port),
+        coordinators: Arc::new(NoCoordinators),
         feed,
         controller: controller.into(),
         clock: Arc::clone(&machine.clock),
