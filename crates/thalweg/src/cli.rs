@@ -8,6 +8,7 @@ use thalweg_types::{Acks, CompressionType, TopicName};
 
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod group;
 pub(crate) mod services;
 pub(crate) mod values;
 
@@ -53,6 +54,9 @@ pub(crate) enum Command {
     Produce(Produce),
     /// Read records of a topic.
     Consume(Consume),
+    /// Look at consumer groups, and set where they read on.
+    #[command(subcommand)]
+    Group(group::Group),
     /// Show and change the configs of topics and brokers.
     #[command(subcommand)]
     Config(config::Config),

@@ -14,6 +14,7 @@ use crate::cli::values::Bootstrap;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod consume;
+pub(crate) mod group;
 pub(crate) mod output;
 pub(crate) mod produce;
 pub(crate) mod topic;

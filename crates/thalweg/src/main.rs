@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         cli::Command::Cluster(command) => {
             client::run(client::cluster::run(&cli.bootstrap, command))
         }
+        cli::Command::Group(command) => client::run(client::group::run(&cli.bootstrap, command)),
         cli::Command::Config(command) => client::run(client::config::run(&cli.bootstrap, command)),
         cli::Command::Produce(arguments) => {
             client::run(client::produce::run(&cli.bootstrap, arguments))

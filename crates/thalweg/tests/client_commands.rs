@@ -274,6 +274,70 @@ fn a_reader_that_has_enough_is_no_failure() {
 }
 
 #[test]
+fn groups_are_listed_described_and_their_lag_is_told() {
+    let shell = Shell::new();
+    let names = |facts: &Value| -> Vec<String> {
+        let groups = facts.as_array().expect("a list").iter();
+        groups.map(|group| group["group"].as_str().expect("text").to_owned()).collect()
+    };
+    assert_eq!(names(&shell.json(&["group", "list", "--output", "json"])), ["audit", "billing"]);
+    let stable = shell.json(&["group", "list", "--state", "stable", "--output", "json"]);
+    assert_eq!(names(&stable), ["billing"]);
+    let text = String::from_utf8(shell.ok(&["group", "describe", "billing"])).unwrap();
+    assert!(text.contains("orders:0,1") && text.contains("app\\u{1b}[2J"), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let text = String::from_utf8(shell.ok(&["group", "lag", "billing"])).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["billing", "orders", "0", "60", "100", "40", "1m", "30s", "m-1"]);
+    assert_eq!(rows[2], ["billing", "orders", "1", "-", "100", "-", "-", "m-1"]);
+    let text = String::from_utf8(shell.ok(&["group", "lag", "billing", "--members"])).unwrap();
+    assert!(text.contains("m-1") && text.contains("40"), "{text}");
+    let output = shell.run(&["group", "describe", "billing", "nobody", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains("group nobody: GROUP_ID_NOT_FOUND"), "{}", errors(&output));
+    let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(names(&facts), ["billing"]);
+}
+
+#[test]
+fn resets_say_what_they_do_and_what_they_are_refused_for() {
+    let shell = Shell::new();
+    let offsets = |arguments: &[&str]| -> Vec<(String, i64, i64)> {
+        let facts = shell.json(&[&["group", "reset"], arguments, &["--output", "json"]].concat());
+        let number = |value: &Value| value.as_i64().expect("a number");
+        let row = |row: &Value| {
+            let topic = row["topic"].as_str().expect("text").to_owned();
+            (topic, number(&row["partition"]), number(&row["offset"]))
+        };
+        facts.as_array().expect("a list").iter().map(row).collect()
+    };
+    let orders = |partition, offset| ("orders".to_owned(), partition, offset);
+    assert_eq!(offsets(&["audit", "--to", "latest"]), [orders(0, 100)]);
+    assert_eq!(offsets(&["audit", "--shift", "-7", "--dry-run"]), [orders(0, 43)]);
+    assert_eq!(offsets(&["audit", "--to", "@1234"]), [orders(0, 1_234)]);
+    assert_eq!(
+        offsets(&["new", "--to", "8", "--topic", "orders", "--partition", "returns:3"]),
+        [orders(0, 8), orders(1, 8), ("returns".to_owned(), 3, 8)]
+    );
+    let codes = [
+        (&["group", "reset", "billing", "--to", "latest"][..], 1, "NON_EMPTY_GROUP"),
+        (&["group", "reset", "new", "--to", "latest"], 2, "name topics with --topic"),
+        (&["group", "reset", "audit"], 2, "--to"),
+        (&["group", "reset", "audit", "--to", "1", "--shift", "1"], 2, "cannot be used with"),
+        (&["group", "reset", "", "--to", "1"], 2, "GROUP"),
+        (&["group", "delete", "audit", "nobody"], 1, "1 of 2 failed"),
+        (&["group", "diagnose", "billing"], 1, "stuck-member"),
+        (&["group", "diagnose", "audit", "--watch", "2m"], 2, "--watch"),
+        (&["group", "diagnose", "audit", "--watch", "1s"], 0, ""),
+    ];
+    for (arguments, code, message) in codes {
+        let output = shell.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", errors(&output));
+        assert!(errors(&output).contains(message), "{arguments:?}: {}", errors(&output));
+    }
+}
+
+#[test]
 fn completions_and_help_need_no_server() {
     let shell = Shell::new();
     for name in ["bash", "zsh", "fish"] {

@@ -26,6 +26,9 @@ pub(crate) enum Failure {
         time_max.as_secs_f64()
     )]
     Undelivered { records: u64, time_max: Duration, last: String },
+    /// What was looked for was found, and that is no good news; it was told already.
+    #[error("{0}")]
+    Found(String),
     /// What was waited for did not happen in time. It may still.
     #[error("{0}")]
     TimedOut(String),

@@ -1,5 +1,7 @@
 //! A gRPC server that keeps topics in memory: just enough of the public services to see what the client commands send and read.
 
+mod groups;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -272,6 +274,20 @@ impl Consumer for LogServer {
         let offsets = request.into_inner().queries.into_iter().map(answer).collect();
         Ok(Response::new(consumer::ListOffsetsResponse { offsets }))
     }
+
+    async fn commit(
+        &self,
+        _: Request<consumer::CommitRequest>,
+    ) -> Result<Response<consumer::CommitResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn committed_offsets(
+        &self,
+        _: Request<consumer::CommittedOffsetsRequest>,
+    ) -> Result<Response<consumer::CommittedOffsetsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
 }
 
 #[tonic::async_trait]
@@ -481,5 +497,47 @@ impl Admin for LogServer {
         _: Request<admin::UnregisterBrokerRequest>,
     ) -> Result<Response<admin::UnregisterBrokerResponse>, Status> {
         Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<admin::ListGroupsRequest>,
+    ) -> Result<Response<admin::ListGroupsResponse>, Status> {
+        groups::list(request.into_inner()).map(Response::new)
+    }
+
+    async fn describe_groups(
+        &self,
+        request: Request<admin::DescribeGroupsRequest>,
+    ) -> Result<Response<admin::DescribeGroupsResponse>, Status> {
+        groups::describe(request.into_inner()).map(Response::new)
+    }
+
+    async fn group_lag(
+        &self,
+        request: Request<admin::GroupLagRequest>,
+    ) -> Result<Response<admin::GroupLagResponse>, Status> {
+        groups::lag(request.into_inner()).map(Response::new)
+    }
+
+    async fn diagnose_group(
+        &self,
+        request: Request<admin::DiagnoseGroupRequest>,
+    ) -> Result<Response<admin::DiagnoseGroupResponse>, Status> {
+        groups::diagnose(request.into_inner()).map(Response::new)
+    }
+
+    async fn reset_group_offsets(
+        &self,
+        request: Request<admin::ResetGroupOffsetsRequest>,
+    ) -> Result<Response<admin::ResetGroupOffsetsResponse>, Status> {
+        groups::reset(request.into_inner()).map(Response::new)
+    }
+
+    async fn delete_groups(
+        &self,
+        request: Request<admin::DeleteGroupsRequest>,
+    ) -> Result<Response<admin::DeleteGroupsResponse>, Status> {
+        groups::delete(request.into_inner()).map(Response::new)
     }
 }
