@@ -158,6 +158,7 @@ async fn register(
 ) -> Result<Registered, StartError> {
     let meta = log_dir.meta();
     let registering = Registering {
+        role: thalweg_metadata_core::NodeRole::Broker,
         dir_id: meta.dir_id,
         incarnation: options.incarnation,
         cluster_id: meta.cluster_id,

@@ -5,6 +5,7 @@
 
 mod administration;
 mod replicas;
+mod session;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,6 +20,8 @@ use thalweg_types::{
     TopicId, TopicIdPartition, Uuid,
 };
 
+pub use session::{NodeSession, SessionOptions, Standing};
+
 /// Cheap to clone: clones share one connection.
 #[derive(Debug, Clone)]
 pub struct ControllerClient {
@@ -28,6 +31,7 @@ pub struct ControllerClient {
 /// Who registers.
 #[derive(Debug, Clone)]
 pub struct Registering {
+    pub role: NodeRole,
     pub dir_id: DirId,
     pub incarnation: IncarnationId,
     pub cluster_id: Option<ClusterId>,
@@ -40,7 +44,7 @@ pub struct Registering {
     pub suspect: BTreeSet<TopicIdPartition>,
 }
 
-/// A broker's sign of life.
+/// A node's sign of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beat {
     pub node_id: NodeId,
@@ -160,7 +164,7 @@ impl ControllerClient {
 
     pub async fn register(&self, node: Registering) -> Result<Registered, Error> {
         let request = proto::RegisterNodeRequest {
-            role: codec::node_role_to_proto(NodeRole::Broker).into(),
+            role: codec::node_role_to_proto(node.role).into(),
             dir_id: codec::uuid_to_proto(node.dir_id.0),
             incarnation: codec::uuid_to_proto(node.incarnation.0),
             cluster_id: node.cluster_id.map(|id| codec::uuid_to_proto(id.0)),
