@@ -7,6 +7,7 @@
 
 mod alter_configs;
 mod configs;
+mod coordinators;
 mod elections;
 mod metadata;
 mod producers;
@@ -93,7 +94,9 @@ pub async fn answer<M: Member>(member: &M, version: i16, request: Request) -> Re
             let image = member.image();
             topic_partitions::describe_topic_partitions(&member.view(&image), request).into()
         }
-        Request::FindCoordinator(request) => producers::find_coordinator(version, request).into(),
+        Request::FindCoordinator(request) => {
+            coordinators::find_coordinator(member, version, request).await.into()
+        }
         Request::InitProducerId(request) => {
             producers::init_producer_id(member, &request).await.into()
         }

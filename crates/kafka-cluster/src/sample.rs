@@ -5,8 +5,8 @@ use thalweg_metadata_core::{
     Registration as Node,
 };
 use thalweg_types::{
-    BrokerEpoch, DirId, Durability, IncarnationId, LeaderEpoch, NodeId, PartitionEpoch,
-    PartitionIndex, TopicId, TopicName, Uuid,
+    BrokerEpoch, CoordinatorEpoch, DirId, Durability, IncarnationId, LeaderEpoch, NodeId,
+    PartitionEpoch, PartitionIndex, TopicId, TopicName, Uuid,
 };
 
 /// Topics with so many partitions each, led by node 1, which lives; node 2 is another replica and does not.
@@ -36,6 +36,27 @@ pub(crate) fn with_nodes(topics: &[(&str, i32)], nodes: &[Node]) -> Image {
 
 pub(crate) fn gateway(id: i32, fenced: bool) -> Node {
     node(id, NodeRole::Gateway, fenced)
+}
+
+pub(crate) fn coordinator(id: i32, fenced: bool) -> Node {
+    node(id, NodeRole::Coordinator, fenced)
+}
+
+/// The offsets' topic with so many partitions, which the given coordinators have in turn.
+pub(crate) fn coordinated(partition_count: i32, nodes: &[Node]) -> Image {
+    let mut image = with_nodes(&[("__consumer_offsets", partition_count)], nodes);
+    let coordinators = nodes.iter().filter(|node| node.role == NodeRole::Coordinator);
+    let topic_id = image.topic("__consumer_offsets").unwrap().id;
+    for (index, node) in (0..partition_count).zip(coordinators.cycle()) {
+        let assigned = Record::CoordinatorAssigned {
+            topic_id,
+            partition: PartitionIndex(index),
+            node: Some(node.node_id),
+            epoch: CoordinatorEpoch(1),
+        };
+        image.apply(Position::START, &assigned);
+    }
+    image
 }
 
 fn node(id: i32, role: NodeRole, fenced: bool) -> Node {

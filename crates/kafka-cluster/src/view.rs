@@ -5,7 +5,7 @@
 //! lists name brokers in both views, since they are about where the records are, and some clients wait until they are complete.
 
 use thalweg_metadata_core::{Endpoint, Image, Node, NodeRole, Partition};
-use thalweg_types::{NodeId, PartitionIndex, TopicId};
+use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition};
 
 /// A node as a client is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,21 @@ impl<'a> View<'a> {
         }
         let (high, low) = halves(topic);
         self.gateway_for(high ^ low.rotate_left(32) ^ u64::from(index.0.unsigned_abs()))
+    }
+
+    /// To whom a client goes for a group of this partition of an internal topic.
+    pub fn coordinator(&self, id: TopicIdPartition) -> Option<&Listed<'a>> {
+        let node = self.image.coordinator_node(id)?.id;
+        let listed = match self.is_gateways {
+            false => node,
+            true => {
+                let (high, low) = halves(id.topic_id);
+                self.gateway_for(
+                    high ^ low.rotate_left(32) ^ u64::from(id.partition.0.unsigned_abs()),
+                )?
+            }
+        };
+        self.live_nodes().find(|node| node.id == listed)
     }
 
     /// One live gateway for what is named by `key`. It stays the same while that gateway lives, whoever else comes and goes (rendezvous

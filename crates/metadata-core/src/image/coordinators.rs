@@ -43,6 +43,13 @@ impl Image {
         self.coordinators.get(&id).copied()
     }
 
+    /// The partition that holds a consumer group. `None`: there is no topic for groups yet.
+    pub fn group_partition(&self, group: &str) -> Option<TopicIdPartition> {
+        let topic = self.topic("__consumer_offsets")?;
+        let partition = thalweg_types::coordinator_partition(group, topic.partition_count())?;
+        Some(TopicIdPartition { topic_id: topic.id, partition })
+    }
+
     /// The node that coordinates a partition of an internal topic, as long as it may be asked.
     pub fn coordinator_node(&self, id: TopicIdPartition) -> Option<&Arc<Node>> {
         self.node(self.coordinator_of(id)?.node?).filter(|node| node.is_live())
