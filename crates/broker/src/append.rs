@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::admission::Admission;
 use crate::error::{AppendError, ProduceError};
-use crate::partition::{AckError, AppendRules, Compression, Partition, Pending};
+use crate::partition::{AckError, AppendRules, Compression, Condition, Partition, Pending};
 
 /// What a batch may unpack to while it is compressed anew, as a multiple of the largest batch allowed; the memory is the thread's for the
 /// while.
@@ -62,9 +62,10 @@ pub(crate) async fn append(
     partition: &Partition,
     checked: Checked,
     acks: Acks,
+    condition: Option<&Condition>,
 ) -> Result<Pending, AppendError> {
     let _permit = admission.enter().await?;
-    partition.append(checked.batch, &checked.header, acks)
+    partition.append(checked.batch, &checked.header, acks, condition)
 }
 
 /// Waits for the acknowledgement, as long as the producer does.
@@ -223,7 +224,7 @@ mod tests {
         let send = async |codec, sequence| {
             let sent = batch(codec, sequence, b"value");
             let checked = check(rules(Some(CompressionType::Zstd)), sent).unwrap();
-            append(&admission, &partition, checked, Acks::Leader).await.unwrap().appended
+            append(&admission, &partition, checked, Acks::Leader, None).await.unwrap().appended
         };
         let first = send(CompressionType::Lz4, 0).await;
         let again = send(CompressionType::Lz4, 0).await;

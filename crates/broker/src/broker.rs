@@ -7,6 +7,7 @@
 //!                         └── feed of committed facts ── reconciler ─► partitions hosted
 //! ```
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
 use thalweg_storage::{Appended, LogDir};
 use thalweg_types::{
-    Acks, BrokerEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId, TopicIdPartition,
+    Acks, BrokerEpoch, CoordinatorEpoch, LogIndex, NodeId, PartitionIndex, ProducerId, TopicId,
+    TopicIdPartition,
 };
 
 use crate::admission::Admission;
@@ -28,7 +30,7 @@ use crate::hosting::Hosted;
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::options::BrokerOptions;
-use crate::partition::{Partition, Pending};
+use crate::partition::{Condition, ConditionError, CoordinatorCondition, Partition, Pending};
 use crate::producer_ids::ProducerIds;
 use crate::replication::ReplicationService;
 use crate::tasks::{Session, Tasks};
@@ -138,16 +140,29 @@ impl Broker {
         batch: BytesMut,
         acks: Acks,
     ) -> Result<Pending, AppendError> {
-        if partition.name().topic.is_internal() {
-            return Err(AppendError::InternalTopic(partition.name().topic.to_string()));
-        }
+        self.append_if(partition, batch, acks, None).await
+    }
+
+    /// The same, if the condition holds where the log ends then.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was appended.
+    pub async fn append_if(
+        &self,
+        partition: &Partition,
+        batch: BytesMut,
+        acks: Acks,
+        condition: Option<&Condition>,
+    ) -> Result<Pending, AppendError> {
+        self.check_author(partition, acks, condition)?;
         let bytes = batch.len() as u64;
         let appended = match append::check(partition.rules(), batch) {
             Ok(checked) => {
                 if let Some(bytes) = checked.recompressed_bytes {
                     self.metrics.recompressed(bytes);
                 }
-                append::append(&self.admission, partition, checked, acks).await
+                append::append(&self.admission, partition, checked, acks, condition).await
             }
             Err(error) => Err(error),
         };
@@ -163,6 +178,47 @@ impl Broker {
             Err(error) => self.metrics.refused(error.code()),
         }
         appended
+    }
+
+    /// Waits for what is below the condition's end to be committed, if the condition holds now. Appends nothing.
+    pub(crate) fn check_condition(
+        &self,
+        partition: &Partition,
+        condition: CoordinatorCondition,
+    ) -> Result<Pending, AppendError> {
+        let of_coordinator = Condition::Coordinator(condition);
+        self.check_author(partition, Acks::All, Some(&of_coordinator))?;
+        partition.check(&condition)
+    }
+
+    /// Coordinators write to internal topics and nobody else does. That the assignment is in force is only the second line of defence: the
+    /// first is the condition itself, under the partition's lock.
+    fn check_author(
+        &self,
+        partition: &Partition,
+        acks: Acks,
+        condition: Option<&Condition>,
+    ) -> Result<(), AppendError> {
+        let is_internal = partition.name().topic.is_internal();
+        let condition = match condition {
+            Some(Condition::Coordinator(condition)) if is_internal => condition,
+            Some(Condition::Coordinator(_)) => return Err(ConditionError::NotCoordinated.into()),
+            _ if is_internal => {
+                return Err(AppendError::InternalTopic(partition.name().topic.to_string()));
+            }
+            _ => return Ok(()),
+        };
+        if acks != Acks::All {
+            return Err(ConditionError::WeakAcks.into());
+        }
+        let assigned = self.image().coordinator_of(partition.id());
+        let current = assigned.map_or(CoordinatorEpoch(0), |assigned| assigned.epoch);
+        let given = condition.coordinator_epoch;
+        match given.cmp(&current) {
+            Ordering::Less => Err(ConditionError::Deposed { given, current }.into()),
+            Ordering::Greater => Err(ConditionError::UnknownCoordinator { given, current }.into()),
+            Ordering::Equal => Ok(()),
+        }
     }
 
     /// Waits until an appended batch may be acknowledged.

@@ -4,7 +4,7 @@ use thalweg_record::BatchError;
 use thalweg_replication_core::AppendRefusal;
 use thalweg_types::{ErrorCode, LeaderEpoch, NodeId, Offset, Outcome};
 
-use crate::partition::AckError;
+use crate::partition::{AckError, ConditionError};
 
 /// This broker cannot serve the partition as its leader in the epoch the caller means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,8 @@ pub enum AppendError {
         "compressed with the topic's {codec} the batch has {bytes} bytes, {bytes_max} are allowed"
     )]
     TooLargeRecompressed { codec: thalweg_types::CompressionType, bytes: usize, bytes_max: usize },
+    #[error(transparent)]
+    Condition(#[from] ConditionError),
     #[error("there is no room in the journal; the writer behind it is not keeping up")]
     NoRoom,
     #[error(transparent)]
@@ -156,6 +158,7 @@ impl AppendError {
             Self::KeylessRecord => ErrorCode::InvalidRecord,
             Self::TooLargeRecompressed { .. } => ErrorCode::MessageTooLarge,
             Self::CompressionNotCarried(_) => ErrorCode::UnsupportedCompressionType,
+            Self::Condition(error) => error.code(),
             Self::NoRoom => ErrorCode::KafkaStorageError,
             Self::Log(error) => error.code(),
         }

@@ -393,7 +393,7 @@ mod tests {
         let partition = bench.leading();
         let batch = crate::bench::batch(3);
         let header = thalweg_record::BatchHeader::parse(&batch).unwrap();
-        partition.append(batch, &header, thalweg_types::Acks::Leader).unwrap();
+        partition.append(batch, &header, thalweg_types::Acks::Leader, None).unwrap();
         let id = partition.id();
 
         reconciler(&bench).set_strays_aside(&Image::default());
@@ -423,7 +423,7 @@ mod tests {
                 Ok(checked) => checked,
                 Err(error) => return Some(error.code()),
             };
-            let appended = append::append(&admission, &partition, checked, Acks::None).await;
+            let appended = append::append(&admission, &partition, checked, Acks::None, None).await;
             appended.err().map(|error| error.code())
         };
         assert_eq!(produce().await, None);

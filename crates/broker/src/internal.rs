@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::broker::{Broker, TopicRef};
+use crate::error::FetchError;
 use crate::fetch::{FetchMemory, list_offset};
 
 /// Implements `thalweg.internal.broker.v1.Broker`. Clones share the memory for answers.
@@ -78,6 +79,20 @@ impl proto::broker_server::Broker for InternalService {
         let wanted = fetch::wanted(&self.broker, request.into_inner())?;
         let pieces = fetch::pieces(Arc::clone(&self.broker), Arc::clone(&self.memory), wanted);
         Ok(Response::new(pieces.boxed()))
+    }
+
+    async fn describe_log(
+        &self,
+        request: Request<proto::DescribeLogRequest>,
+    ) -> Result<Response<proto::DescribeLogResponse>, Status> {
+        let request = request.into_inner();
+        let at = words::partition(&request.topic, request.partition)?;
+        let standing = match self.broker.partition(&TopicRef::Name(&request.topic), at.partition) {
+            Ok(found) => found.standing().map_err(FetchError::from),
+            Err(unknown) => Err(unknown.into()),
+        };
+        let standing = standing.map_err(|error| words::unreadable(&self.broker, &error, &at))?;
+        Ok(Response::new(words::log_standing(standing)))
     }
 
     async fn find_offset(

@@ -44,6 +44,8 @@ pub use kafka::KafkaBackend;
 pub use log_events::LogEvents;
 pub use metrics::Metrics;
 pub use options::BrokerOptions;
-pub use partition::{AckError, Partition, Pending};
+pub use partition::{
+    AckError, Condition, ConditionError, CoordinatorCondition, Partition, Pending,
+};
 pub use replication::ReplicationService;
 pub use start::{Parts, StartError};

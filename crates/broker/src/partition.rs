@@ -11,6 +11,7 @@
 //! Who leads, who is in sync and how far is committed is decided by [`thalweg_replication_core::Replica`], which lives under the same lock,
 //! with one replica as with several; [`settle`] does what it says.
 
+mod condition;
 mod following;
 mod leading;
 mod settle;
@@ -35,6 +36,9 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::error::{AppendError, DeleteRecordsError, NotCurrent, NotLeading};
 use crate::replication::Hub;
+use condition::Chain;
+pub(crate) use condition::LogStanding;
+pub use condition::{Condition, ConditionError, CoordinatorCondition};
 use following::{Cut, ToLeader};
 pub(crate) use following::{PushError, ReceivedPush};
 use leading::Link;
@@ -83,6 +87,8 @@ struct Inner {
     readers: Vec<Arc<Notify>>,
     /// When the timer will look at this partition next.
     wake_at: Option<Moment>,
+    /// As the leader of a partition that coordinators write to.
+    chain: Option<Chain>,
     /// As the leader: the followers that are pushed to.
     links: Vec<Link>,
     /// As a follower.
@@ -137,6 +143,7 @@ impl Partition {
             acks: AckWaiters::default(),
             readers: Vec::new(),
             wake_at: None,
+            chain: None,
             links: Vec::new(),
             to_leader: ToLeader::default(),
             cut: None,
@@ -211,22 +218,28 @@ impl Partition {
         }
     }
 
-    /// Appends one checked batch as the leader. The journal holds it when this returns; when it may be acknowledged the returned
-    /// [`Pending`] tells.
+    /// Appends one checked batch as the leader, if the condition holds. The journal holds it when this returns; when it may be acknowledged
+    /// the returned [`Pending`] tells.
     pub(crate) fn append(
         &self,
         batch: BytesMut,
         header: &BatchHeader,
         acks: Acks,
+        condition: Option<&Condition>,
     ) -> Result<Pending, AppendError> {
         self.enter(|entered| {
             let epoch = entered.inner.replica.admit_append(acks)?;
             entered.inner.begin_epoch(&self.log)?;
+            if let Some(condition) = condition {
+                self.admit(&entered.inner, condition, epoch, header)?;
+            }
             let appended = self.log.append_as_leader(batch, header, epoch)?;
+            if !appended.duplicate {
+                entered.inner.continue_chain(condition, epoch);
+            }
             entered.handle_local();
             entered.settle();
-            let verdict = self.await_ack(&mut entered.inner, &appended, acks);
-            Ok(Pending { appended, since: Instant::now(), verdict })
+            Ok(self.pending(&mut entered.inner, appended, acks))
         })
     }
 
@@ -390,6 +403,11 @@ impl Partition {
     }
 
     // Helpers ---------------------------------------------------------------------------------------------------------------------
+
+    fn pending(&self, inner: &mut Inner, appended: Appended, acks: Acks) -> Pending {
+        let verdict = self.await_ack(inner, &appended, acks);
+        Pending { appended, since: Instant::now(), verdict }
+    }
 
     fn await_ack(
         &self,

@@ -124,6 +124,8 @@ pub struct ProduceCall {
     pub acks: Acks,
     /// Longest wait for replicas.
     pub timeout: Duration,
+    /// The offset that its first record gets, if it is to be appended at all.
+    pub expected_offset: Option<Offset>,
 }
 
 /// Where a batch went.

@@ -167,6 +167,15 @@ pub(crate) struct Produce {
     /// Partition for all records.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partition: Option<i32>,
+    /// Offset that the first record must get; if the partition has another end by then, nothing is written. The records behind it must follow
+    /// without a gap.
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        requires = "partition",
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
+    pub(crate) expected_offset: Option<i64>,
     /// When a record counts as written: 0 (sent), 1 (the leader has it), all (every in-sync replica has it).
     #[arg(long, default_value = "all")]
     pub(crate) acks: Acks,

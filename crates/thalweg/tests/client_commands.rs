@@ -246,6 +246,34 @@ fn mishaps_on_the_way_are_lived_through_and_everything_is_stored_once() {
 }
 
 #[test]
+fn records_get_the_offsets_they_are_expected_to_get_or_are_not_written() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t", "--partitions", "2"]);
+    let expecting = |offset| {
+        ["produce", "t", "--partition", "1", "--batch-bytes", "10", "--expected-offset", offset]
+    };
+    shell.server.mishaps(&[None, Some(Mishap::Broken), Some(Mishap::Unknown)]);
+    // Several batches, some of them sent twice.
+    let text = b"one\ntwo\nthree\nfour\nfive\n";
+    shell.ok_with(&expecting("0"), text);
+    assert!(shell.server.batch_count("t") > 1);
+    let output = shell.run_with(&expecting("4"), b"late\n");
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("INVALID_UPDATE_VERSION"), "{}", errors(&output));
+    shell.ok_with(&expecting("5"), b"six\n");
+    let all = shell.ok(&["consume", "t", "--partition", "1"]);
+    assert_eq!(String::from_utf8(all).unwrap(), "one\ntwo\nthree\nfour\nfive\nsix\n");
+
+    for wrong in [
+        &["produce", "t", "--expected-offset", "0"][..],
+        &["produce", "t", "--partition", "1", "--expected-offset", "-1"],
+        &["produce", "t", "--partition", "1", "--expected-offset", "6", "--acks", "0"],
+    ] {
+        assert_eq!(shell.run_with(wrong, b"x\n").status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_delivered_in_time_is_told_with_the_last_error() {
     let shell = Shell::new();
     shell.ok(&["topic", "create", "t"]);

@@ -11,7 +11,7 @@ use crate::bench::{Bench, batch};
 fn produce(partition: &Partition, records: usize) {
     let batch = batch(records);
     let header: BatchHeader = check_produced(&batch, &ProduceLimits::default()).unwrap();
-    partition.append(batch, &header, Acks::All).unwrap();
+    partition.append(batch, &header, Acks::All, None).unwrap();
 }
 
 fn call(partition: &Arc<Partition>, offset: i64) -> FetchCall {

@@ -29,7 +29,7 @@ use tonic::{Status, Streaming};
 use super::words;
 use crate::broker::{Broker, TopicRef};
 use crate::error::{AppendError, ProduceError};
-use crate::partition::Pending;
+use crate::partition::{Condition, Pending};
 
 /// Batches without an answer. They cost a few hundred bytes each; their records are the log's.
 const BATCHES_IN_FLIGHT_MAX: usize = 4_096;
@@ -91,6 +91,7 @@ struct Order {
     acks: Acks,
     wait: Duration,
     round: u64,
+    condition: Option<Condition>,
 }
 
 /// An append that was tried.
@@ -100,7 +101,8 @@ struct Appended {
     at: TopicPartition,
     acks: Acks,
     wait: Duration,
-    round: u64,
+    /// `None`: of a coordinator, who sends nothing again as it was.
+    round: Option<u64>,
     result: Result<Pending, AppendError>,
 }
 
@@ -188,11 +190,18 @@ impl Appends {
         }
         let broker = Arc::clone(&self.broker);
         let appending = async move {
-            let Order { at, batch, acks, wait, round } = order;
+            let round = order.round();
+            let Order { at, batch, acks, wait, condition, .. } = order;
             let bytes = batch.len();
-            let result = match broker.partition(&TopicRef::Name(at.topic.as_str()), at.partition) {
-                Ok(partition) => broker.append(&partition, batch, acks).await,
-                Err(unknown) => Err(unknown.into()),
+            let found = broker.partition(&TopicRef::Name(at.topic.as_str()), at.partition);
+            let result = match (found, condition) {
+                (Ok(partition), Some(Condition::Coordinator(condition))) if batch.is_empty() => {
+                    broker.check_condition(&partition, condition)
+                }
+                (Ok(partition), condition) => {
+                    broker.append_if(&partition, batch, acks, condition.as_ref()).await
+                }
+                (Err(unknown), _) => Err(unknown.into()),
             };
             Appended { number, bytes, at, acks, wait, round, result }
         };
@@ -207,8 +216,9 @@ impl Appends {
             let error = Error::new(ErrorCode::BrokerNotAvailable, message).not_applied();
             return Some(Error { retriable: true, ..error });
         }
+        let given = order.round()?;
         match self.refused.get(&order.at) {
-            Some((round, error)) if order.round <= *round => Some(error.clone()),
+            Some((round, error)) if given <= *round => Some(error.clone()),
             Some(_) => {
                 self.refused.remove(&order.at);
                 None
@@ -225,7 +235,7 @@ impl Appends {
             Ok(pending) => pending,
             Err(error) => {
                 let error = words::not_produced(&self.broker, &error.into(), &at);
-                if is_sent_again(&error) {
+                if let Some(round) = round.filter(|_| is_sent_again(&error)) {
                     self.close(at, round, error.clone())?;
                 }
                 return Ok(Some(refused(number, &error)));
@@ -252,6 +262,16 @@ impl Appends {
     }
 }
 
+impl Order {
+    /// `None`: its condition alone decides.
+    fn round(&self) -> Option<u64> {
+        match self.condition {
+            Some(Condition::Coordinator(_)) => None,
+            Some(Condition::Offset(_)) | None => Some(self.round),
+        }
+    }
+}
+
 /// Whether gateways answer this by sending the batch again, here or elsewhere.
 fn is_sent_again(error: &Error) -> bool {
     let is_about_place = matches!(
@@ -270,6 +290,7 @@ fn check(request: proto::AppendRequest) -> Result<Order, Error> {
         acks: words::acks(request.acks)?,
         wait: Duration::from_millis(request.timeout_ms.into()),
         round: request.round,
+        condition: words::condition(request.condition, !request.batch.is_empty())?,
         // The log stamps it in place. While another message is in the buffer it came in, this is a copy.
         batch: request.batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..])),
     })

@@ -5,12 +5,14 @@ use thalweg_proto::common::v1 as common;
 use thalweg_proto::internal::broker::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    Acks, ErrorCode, IsolationLevel, PartitionIndex, Timestamp, TopicName, TopicPartition,
+    Acks, CoordinatorEpoch, ErrorCode, IsolationLevel, LeaderEpoch, Offset, PartitionIndex,
+    Timestamp, TopicName, TopicPartition,
 };
 
 use crate::broker::Broker;
 use crate::error::{FetchError, ProduceError};
 use crate::fetch::{ListedOffset, OffsetQuery};
+use crate::partition::{Condition, CoordinatorCondition, LogStanding};
 
 pub(super) fn partition(topic: &str, index: i32) -> Result<TopicPartition, Error> {
     let topic = TopicName::new(topic).map_err(|rule| {
@@ -31,6 +33,56 @@ pub(super) fn acks(value: i32) -> Result<Acks, Error> {
             let message = format!("acks has no value {value}");
             Err(Error::new(ErrorCode::InvalidRequiredAcks, message).not_applied())
         }
+    }
+}
+
+/// What a batch asks of the log, if anything. A condition that makes no sense is refused here, not compared.
+pub(super) fn condition(
+    condition: Option<proto::append_request::Condition>,
+    has_batch: bool,
+) -> Result<Option<Condition>, Error> {
+    use proto::append_request::Condition as Asked;
+    let refuse = |message: String| Err(Error::invalid_request(message).not_applied());
+    let asked = match condition {
+        None => return Ok(None),
+        Some(Asked::ExpectedOffset(offset)) if offset < 0 => {
+            return refuse(format!("expected_offset must not be negative: {offset}"));
+        }
+        Some(Asked::ExpectedOffset(offset)) => {
+            return Ok(Some(Condition::Offset(Offset(offset))));
+        }
+        Some(Asked::Coordinator(asked)) => asked,
+    };
+    let (epoch, end) = (asked.leader_epoch, asked.expected_end);
+    if epoch < 0 || end < 0 || asked.coordinator_epoch < 1 {
+        let given = asked.coordinator_epoch;
+        return refuse(format!(
+            "a coordinator names a leader epoch ({epoch}), a log end ({end}) and its own epoch ({given})"
+        ));
+    }
+    let chain = (asked.chain != 0).then_some(asked.chain);
+    if has_batch && chain.is_none() {
+        return refuse("a coordinator's batch belongs to a chain".to_owned());
+    }
+    if asked.opens_chain && !has_batch {
+        return refuse("a chain is opened by a batch".to_owned());
+    }
+    Ok(Some(Condition::Coordinator(CoordinatorCondition {
+        leader_epoch: LeaderEpoch(epoch),
+        expected_end: Offset(end),
+        coordinator_epoch: CoordinatorEpoch(asked.coordinator_epoch),
+        chain,
+        opens_chain: asked.opens_chain,
+    })))
+}
+
+pub(super) fn log_standing(standing: LogStanding) -> proto::DescribeLogResponse {
+    proto::DescribeLogResponse {
+        leader_epoch: standing.epoch.0,
+        epoch_start_offset: standing.epoch_start_offset.0,
+        log_start_offset: standing.offsets.log_start().0,
+        high_watermark: standing.offsets.high_watermark().0,
+        log_end_offset: standing.offsets.log_end().0,
     }
 }
 

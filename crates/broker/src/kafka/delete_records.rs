@@ -96,7 +96,7 @@ mod tests {
         for records in [4, 1] {
             let batch = batch(records);
             let header = BatchHeader::parse(&batch).unwrap();
-            partition.append(batch, &header, Acks::Leader).unwrap();
+            partition.append(batch, &header, Acks::Leader, None).unwrap();
             if records == 4 {
                 bench.log_dir.step_flush().unwrap();
             }

@@ -58,7 +58,7 @@ mod tests {
     fn append(partition: &Partition, records: usize) {
         let batch = batch(records);
         let header = BatchHeader::parse(&batch).unwrap();
-        partition.append(batch, &header, Acks::Leader).unwrap();
+        partition.append(batch, &header, Acks::Leader, None).unwrap();
     }
 
     /// What a reader that believes in `current_leader_epoch` is told of `leader_epoch`: error code, epoch, end.

@@ -150,7 +150,7 @@ mod tests {
         let batch = batch(3);
         let size = i64::try_from(batch.len()).unwrap();
         let header = BatchHeader::parse(&batch).unwrap();
-        partition.append(batch, &header, Acks::Leader).unwrap();
+        partition.append(batch, &header, Acks::Leader, None).unwrap();
 
         let result = described(&bench, false, &None);
 

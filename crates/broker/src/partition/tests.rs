@@ -16,7 +16,7 @@ fn header(batch: &[u8]) -> BatchHeader {
 fn append(partition: &Partition, records: usize, acks: Acks) -> Result<Pending, AppendError> {
     let batch = batch(records);
     let header = header(&batch);
-    partition.append(batch, &header, acks)
+    partition.append(batch, &header, acks, None)
 }
 
 #[tokio::test]
@@ -120,9 +120,9 @@ async fn a_retried_batch_is_acknowledged_with_the_original_offsets_and_not_befor
     let partition = bench.leading();
     let batch = crate::bench::idempotent_batch(7, 0, 2);
     let header = header(&batch);
-    partition.append(batch.clone(), &header, Acks::All).unwrap();
+    partition.append(batch.clone(), &header, Acks::All, None).unwrap();
 
-    let retried = partition.append(batch, &header, Acks::All).unwrap();
+    let retried = partition.append(batch, &header, Acks::All, None).unwrap();
     assert!(retried.appended.duplicate);
     let waiting = tokio::spawn(retried.acknowledged());
     tokio::time::sleep(Duration::from_millis(5)).await;

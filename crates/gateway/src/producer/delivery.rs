@@ -25,6 +25,7 @@ struct Delivery<B> {
     acks: Acks,
     timeout: Duration,
     topic_is_new: bool,
+    expected_offset: Option<Offset>,
 }
 
 /// Hands every batch over at the first poll; resolves when all have been answered.
@@ -38,7 +39,14 @@ pub(super) async fn deliver<B: BrokerPort>(
     if timeout.is_zero() {
         return Err(Error::expired_before_start());
     }
-    let delivery = Delivery { shared, topic: order.topic, acks: order.acks, timeout, topic_is_new };
+    let delivery = Delivery {
+        shared,
+        topic: order.topic,
+        acks: order.acks,
+        timeout,
+        topic_is_new,
+        expected_offset: order.expected_offset,
+    };
     let results = join_all(parts.into_iter().map(|part| delivery.deliver_part(part))).await;
     if let Some(error) = common_failure(&results) {
         return Err(error);
@@ -84,6 +92,7 @@ impl<B: BrokerPort> Delivery<B> {
             batch,
             acks: self.acks,
             timeout: self.timeout,
+            expected_offset: self.expected_offset,
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use thalweg_proto::producer::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    Acks, CompressionType, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicName,
+    Acks, CompressionType, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicName,
 };
 
 use crate::words;
@@ -28,6 +28,7 @@ pub(super) struct Order {
     pub(super) compression: CompressionType,
     pub(super) create_topic: bool,
     pub(super) producer: Option<(ProducerId, ProducerEpoch, Sequence)>,
+    pub(super) expected_offset: Option<Offset>,
 }
 
 /// What is to be written.
@@ -50,7 +51,13 @@ pub(super) fn check(request: proto::ProduceRequest) -> Result<(Order, Load), Err
         compression: words::compression(request.compression)?,
         create_topic: request.create_topic,
         producer: request.producer.map(check_producer).transpose()?,
+        expected_offset: request.expected_offset.map(check_offset).transpose()?,
     };
+    if order.expected_offset.is_some() && order.partition.is_none() {
+        return Err(Error::invalid_request(
+            "partition is required with expected_offset: offsets are of one partition",
+        ));
+    }
     if order.topic.is_internal() {
         return Err(Error::new(
             thalweg_types::ErrorCode::TopicAuthorizationFailed,
@@ -86,6 +93,16 @@ fn check_batch(order: &Order, batch: Bytes) -> Result<Load, Error> {
         return Err(Error::invalid_request("producer must be left out with batch"));
     }
     Ok(Load::Batch { partition, batch })
+}
+
+fn check_offset(given: i64) -> Result<Offset, Error> {
+    match given {
+        0.. => Ok(Offset(given)),
+        _ => {
+            let message = format!("expected_offset must not be negative: {given}");
+            Err(Error::invalid_request(message))
+        }
+    }
 }
 
 fn check_producer(

@@ -61,7 +61,7 @@ impl Appends {
     /// Hands the batch over before it waits.
     pub(super) async fn produce(&self, call: ProduceCall) -> Result<Produced, Error> {
         let shared = &*self.shared;
-        let ProduceCall { topic, partition, batch, acks, timeout } = call;
+        let ProduceCall { topic, partition, batch, acks, timeout, expected_offset } = call;
         let at = TopicPartition { topic, partition };
         let deadline = Instant::now() + timeout;
         let batch = NewBatch {
@@ -69,6 +69,7 @@ impl Appends {
             bytes: batch.freeze(),
             acks,
             deadline,
+            expected_offset,
         };
         let image = shared.feed.image();
         let leader = leader(&image, &at).ok_or_else(|| words::unknown_partition(&at))?;

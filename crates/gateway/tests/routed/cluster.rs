@@ -171,6 +171,7 @@ fn call(topic: &str, mut builder: BatchBuilder, number: i32) -> ProduceCall {
         batch,
         acks: Acks::All,
         timeout: PATIENCE,
+        expected_offset: None,
     }
 }
 

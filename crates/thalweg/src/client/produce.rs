@@ -37,6 +37,11 @@ use progress::Progress;
 const BATCHES_AHEAD_MAX: usize = 8;
 
 pub(crate) async fn run(bootstrap: &Bootstrap, arguments: Produce) -> Result<(), Failure> {
+    if arguments.expected_offset.is_some() && arguments.acks == Acks::None {
+        return Err(Failure::Usage(
+            "--expected-offset needs answers, which --acks 0 does not wait for".to_owned(),
+        ));
+    }
     let server = Server::at(bootstrap)?;
     // Before anything is made on the server: a file that cannot be read is a mistake of the caller.
     let input = lines::Input::open(arguments.file.as_deref())?;
@@ -52,8 +57,8 @@ pub(crate) async fn run(bootstrap: &Bootstrap, arguments: Produce) -> Result<(),
         .spawn(move || lines::read_all(input, packer))?;
 
     let (topic, acks) = (arguments.topic.clone(), arguments.acks);
-    let time_max = arguments.delivery_timeout.0;
-    let delivery = Delivery::new(&server, topic, acks, time_max, to_send, &progress);
+    let limits = (arguments.delivery_timeout.0, arguments.expected_offset);
+    let delivery = Delivery::new(&server, topic, acks, limits, to_send, &progress);
     let sent = delivery.run().await;
     progress.finish();
     let totals = match sent {

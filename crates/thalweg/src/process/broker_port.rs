@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thalweg_broker::error::{AppendError, FetchError, ProduceError, Unknown};
 use thalweg_broker::fetch::{self, list_offset};
-use thalweg_broker::{Broker, Partition, TopicRef};
+use thalweg_broker::{Broker, Condition, Partition, TopicRef};
 use thalweg_gateway::port::{
     BrokerPort, FetchCall, Fetched, FetchedPartition, ListedOffset, OffsetQuery, ProduceCall,
     Produced,
@@ -69,7 +69,8 @@ impl LocalBroker {
 
 impl BrokerPort for LocalBroker {
     async fn produce(&self, call: ProduceCall) -> Result<Produced, Error> {
-        let ProduceCall { topic, partition: index, batch, acks, timeout } = call;
+        let ProduceCall { topic, partition: index, batch, acks, timeout, expected_offset } = call;
+        let condition = expected_offset.map(Condition::Offset);
         let at = TopicPartition { topic, partition: index };
         let partition = self
             .partition(&at.topic, index)
@@ -77,7 +78,7 @@ impl BrokerPort for LocalBroker {
             .map_err(|error| self.not_produced(&AppendError::from(error).into(), &at))?;
         let pending = self
             .broker
-            .append(&partition, batch, acks)
+            .append_if(&partition, batch, acks, condition.as_ref())
             .await
             .map_err(|error| self.not_produced(&error.into(), &at))?;
         if acks == Acks::None {

@@ -116,6 +116,9 @@ impl LogServer {
             }
         }
         let base = partition.last().map_or(0, |stored| stored.next_offset);
+        if request.expected_offset.is_some_and(|expected| expected != base) {
+            return Err(Error::from(ErrorCode::InvalidUpdateVersion).not_applied());
+        }
         let mut bytes = BytesMut::from(&batch[..]);
         stamp(&mut bytes, Offset(base), LeaderEpoch(1));
         partition.push(Stored {

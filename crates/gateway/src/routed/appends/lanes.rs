@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_rpc::Error;
-use thalweg_types::{Acks, ErrorCode, LeaderEpoch, NodeId, Outcome, TopicPartition};
+use thalweg_types::{Acks, ErrorCode, LeaderEpoch, NodeId, Offset, Outcome, TopicPartition};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -65,6 +65,8 @@ pub(super) struct NewBatch {
     pub(super) deadline: Instant,
     /// Brokers recognise it when it comes again.
     pub(super) is_idempotent: bool,
+    /// Its place, if it may have no other.
+    pub(super) expected_offset: Option<Offset>,
 }
 
 /// What is to be done with a lane now.
@@ -515,6 +517,7 @@ impl Lanes {
                 bytes: entry.batch.bytes.clone(),
                 acks: entry.batch.acks,
                 deadline: entry.batch.deadline,
+                expected_offset: entry.batch.expected_offset,
                 round: queued.round,
             };
         }

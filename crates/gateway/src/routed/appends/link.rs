@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::Stream;
 use thalweg_proto::internal::broker::v1 as proto;
+use thalweg_proto::internal::broker::v1::append_request::Condition;
 use thalweg_rpc::Error;
-use thalweg_types::{Acks, ErrorCode, NodeId, TopicPartition};
+use thalweg_types::{Acks, ErrorCode, NodeId, Offset, TopicPartition};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::Status;
@@ -38,6 +39,7 @@ pub(super) enum Taken {
         bytes: Bytes,
         acks: Acks,
         deadline: Instant,
+        expected_offset: Option<Offset>,
         round: u64,
     },
     /// Nothing at present; the waker is kept.
@@ -147,7 +149,7 @@ impl Stream for Outbound {
         match self.shared.with(|lanes| lanes.take(self.id, context.waker())) {
             Taken::Finished => Poll::Ready(None),
             Taken::Nothing => Poll::Pending,
-            Taken::Batch { at, bytes, acks, deadline, round } => {
+            Taken::Batch { at, bytes, acks, deadline, expected_offset, round } => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 Poll::Ready(Some(proto::AppendRequest {
                     topic: at.topic.to_string(),
@@ -156,6 +158,7 @@ impl Stream for Outbound {
                     acks: words::acks(acks).into(),
                     timeout_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                     round,
+                    condition: expected_offset.map(|offset| Condition::ExpectedOffset(offset.0)),
                 }))
             }
         }

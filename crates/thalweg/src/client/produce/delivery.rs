@@ -67,12 +67,15 @@ pub(super) struct Delivery<'a> {
     /// How many of the pending were given to the present stream.
     sent: usize,
     flows: HashMap<PartitionIndex, Flow>,
+    /// Where the next batch from the packer has to go, if that was said.
+    expected_offset: Option<i64>,
     totals: Totals,
     progress: &'a Progress,
 }
 
 struct Pending {
     packed: Packed,
+    expected_offset: Option<i64>,
     since: Instant,
 }
 
@@ -106,11 +109,12 @@ enum Event {
 }
 
 impl<'a> Delivery<'a> {
+    /// The first record gets `expected_offset`, if that is given, and those behind it follow without a gap.
     pub(super) fn new(
         server: &'a Server,
         topic: TopicName,
         acks: Acks,
-        time_max: Duration,
+        (time_max, expected_offset): (Duration, Option<i64>),
         batches: mpsc::Receiver<Packed>,
         progress: &'a Progress,
     ) -> Self {
@@ -125,6 +129,7 @@ impl<'a> Delivery<'a> {
             pending_bytes: 0,
             sent: 0,
             flows: HashMap::new(),
+            expected_offset,
             totals: Totals::default(),
             progress,
         }
@@ -232,14 +237,20 @@ impl<'a> Delivery<'a> {
         match packed {
             Some(packed) => {
                 self.pending_bytes += packed.batch.len();
-                self.pending.push_back(Pending { packed, since: Instant::now() });
+                let expected_offset = self.expected_offset;
+                let records = i64::try_from(packed.records).unwrap_or(i64::MAX);
+                self.expected_offset = expected_offset.map(|at| at.saturating_add(records));
+                let since = Instant::now();
+                self.pending.push_back(Pending { packed, expected_offset, since });
             }
             None => self.input_ended = true,
         }
     }
 
     fn send_next(&mut self, stream: &Stream) {
-        let Some(Pending { packed, .. }) = self.pending.get(self.sent) else { return };
+        let Some(Pending { packed, expected_offset, .. }) = self.pending.get(self.sent) else {
+            return;
+        };
         let acks = match self.acks {
             Acks::None => proto::Acks::None,
             Acks::Leader => proto::Acks::Leader,
@@ -250,6 +261,7 @@ impl<'a> Delivery<'a> {
             partition: Some(packed.partition.0),
             acks: acks.into(),
             payload: Some(proto::produce_request::Payload::Batch(packed.batch.clone())),
+            expected_offset: *expected_offset,
             ..Default::default()
         };
         // There was room a moment ago, and nobody else sends.

@@ -1,6 +1,7 @@
 //! One suite for both ways to the brokers: plain calls in the process, and gRPC routed to the leaders. Real brokers, a real controller.
 
 mod cluster;
+mod coordinated;
 mod suite;
 
 use std::sync::Arc;

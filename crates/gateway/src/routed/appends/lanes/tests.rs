@@ -38,6 +38,7 @@ impl Bench {
             acks: Acks::All,
             deadline: self.now + Duration::from_secs(30),
             is_idempotent,
+            expected_offset: None,
         };
         self.lanes.add(&at(), batch, ONE).unwrap()
     }

@@ -68,6 +68,11 @@ impl Cluster {
         Arc::clone(&self.brokers[number].broker)
     }
 
+    /// To the controller.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(super) fn close_streams(&self, number: usize) {
         self.brokers[number].streams.close();
     }

@@ -30,6 +30,7 @@ impl<B: BrokerPort> Suite<'_, B> {
         self.batches_keep_the_order_in_which_they_were_handed_over().await;
         self.duplicates_are_recognised_and_gaps_refused().await;
         self.what_cannot_be_appended_is_surely_not().await;
+        self.of_those_who_expect_the_same_offset_one_gets_it().await;
         self.a_fetch_waits_for_records_and_no_longer_than_it_may().await;
         self.a_fetch_tells_errors_in_their_place().await;
         self.offsets_are_found_by_place_and_time().await;
@@ -83,6 +84,31 @@ impl<B: BrokerPort> Suite<'_, B> {
         assert_eq!(self.produce(0, idempotent_batch(50, 0)).await.unwrap(), base);
         let error = self.produce(0, idempotent_batch(50, 7)).await.unwrap_err();
         assert_refused(&error, ErrorCode::OutOfOrderSequenceNumber);
+    }
+
+    async fn of_those_who_expect_the_same_offset_one_gets_it(&self) {
+        let end = self.produce(0, batch(&["before"])).await.unwrap() + 1;
+        let expecting = |offset, name: &str| ProduceCall {
+            expected_offset: Some(Offset(offset)),
+            ..produce(self.topic, 0, batch(&[name]))
+        };
+        let calls =
+            ["one", "two", "three", "four"].map(|name| self.port.produce(expecting(end, name)));
+        let results = timeout(PATIENCE, join_all(calls)).await.unwrap();
+        let appended: Vec<_> =
+            results.iter().flatten().map(|produced| produced.base_offset).collect();
+        assert_eq!(appended, [Offset(end)]);
+        for error in results.iter().filter_map(|result| result.as_ref().err()) {
+            assert_eq!(
+                (error.code, error.outcome),
+                (ErrorCode::InvalidUpdateVersion, Outcome::NotApplied)
+            );
+            assert!(error.message.contains(&format!("ends at {}", end + 1)), "{error}");
+        }
+        let next = self.port.produce(expecting(end + 1, "five")).await.unwrap();
+        assert_eq!(next.base_offset, Offset(end + 1));
+        let texts = read(self.port, self.topic, 0).await;
+        assert_eq!(i64::try_from(texts.len()).unwrap(), end + 2, "{texts:?}");
     }
 
     async fn what_cannot_be_appended_is_surely_not(&self) {
@@ -228,6 +254,7 @@ pub(super) fn produce(topic: &str, partition: i32, batch: BytesMut) -> ProduceCa
         batch,
         acks: Acks::All,
         timeout: PATIENCE,
+        expected_offset: None,
     }
 }
 
