@@ -1,10 +1,5 @@
 //! Sessions of nodes that keep no data, with the real controller.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends at the first thing that is not as it should be"
-)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error;
-use thalweg_types::{ErrorCode, NodeId, Offset};
+use thalweg_types::{ErrorCode, NodeId};
 
 use crate::cluster::{Cluster, TOPIC, code};
 

@@ -262,6 +262,14 @@ impl proto::broker_server::Broker for ScriptedBroker {
         Ok(Response::new(stream::once(answer).boxed()))
     }
 
+    /// Coordinators ask for it, gateways do not.
+    async fn describe_log(
+        &self,
+        _: Request<proto::DescribeLogRequest>,
+    ) -> Result<Response<proto::DescribeLogResponse>, Status> {
+        Err(Status::unimplemented("no gateway asks for this"))
+    }
+
     async fn find_offset(
         &self,
         request: Request<proto::FindOffsetRequest>,
