@@ -11,11 +11,13 @@ pub use keys::KEYS;
 /// A process that reads settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// All of the others in one process.
+    /// A whole system in one process.
     Standalone,
     Controller,
     Broker,
     Gateway,
+    /// One address in front of several gateways.
+    Edge,
 }
 
 /// One configuration key.
@@ -112,6 +114,7 @@ impl Key {
             (Service::Controller, "broker") => self.broker_config.is_some(),
             (Service::Broker, "broker" | "cluster") => true,
             (Service::Gateway, "gateway" | "cluster") => true,
+            (Service::Edge, "edge") => true,
             _ => false,
         }
     }
@@ -129,6 +132,7 @@ impl fmt::Display for Service {
             Self::Controller => "controller",
             Self::Broker => "broker",
             Self::Gateway => "gateway",
+            Self::Edge => "edge",
         })
     }
 }

@@ -23,6 +23,7 @@ pub struct Settings {
     pub controller: Controller,
     pub broker: Broker,
     pub gateway: Gateway,
+    pub edge: Edge,
 }
 
 /// The whole system in one process.
@@ -166,6 +167,26 @@ pub struct Grpc {
     pub connections_max: usize,
     pub calls_max: usize,
     pub request_bytes_max: usize,
+}
+
+/// One address in front of several gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    pub kafka: EdgeListener,
+    pub grpc: EdgeListener,
+    pub http: EdgeListener,
+    /// Of each listener.
+    pub connections_max: usize,
+}
+
+/// Where connections come in, and which gateways they are passed on to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeListener {
+    pub address: SocketAddr,
+    #[serde(deserialize_with = "endpoints")]
+    pub gateways: Vec<HostPort>,
 }
 
 /// Form of the log lines.

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Broker(Box<services::Broker>),
     /// Run a gateway of a cluster: it serves gRPC clients.
     Gateway(Box<services::Gateway>),
+    /// Give several gateways one address: connections are passed on to them.
+    Edge(Box<services::Edge>),
     /// Create, delete, list and describe topics.
     #[command(subcommand)]
     Topic(Topic),

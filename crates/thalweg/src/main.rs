@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Controller(arguments) => process::controller(&arguments),
         cli::Command::Broker(arguments) => process::broker(&arguments),
         cli::Command::Gateway(arguments) => process::gateway(&arguments),
+        cli::Command::Edge(arguments) => process::edge(&arguments),
         cli::Command::Completions { shell } => {
             cli::write_completions(shell);
             ExitCode::SUCCESS

@@ -1,9 +1,9 @@
-//! `thalweg standalone | controller | broker | gateway`: the services, all in one process or each in its own.
+//! `thalweg standalone | controller | broker | gateway | edge`: the services, all in one process or each in its own.
 //!
 //! | read | for |
 //! |---|---|
 //! | `composition` | what every process does: settings, logs, signals, exit code |
-//! | `standalone`, `controller`, `broker`, `gateway` | which parts run in it, in which order they start and stop |
+//! | `standalone`, `controller`, `broker`, `gateway`, `edge` | which parts run in it, in which order they start and stop |
 //! | the others | the parts: a machine, listeners, data directories |
 //!
 //! Standard output carries one line for each listener and `ready`, for scripts that start it; everything else is log lines on
@@ -14,6 +14,7 @@ mod broker_port;
 mod composition;
 mod controller;
 mod data_dir;
+mod edge;
 mod error;
 mod gateway;
 mod kafka;
@@ -45,4 +46,9 @@ pub(crate) fn broker(arguments: &arguments::Broker) -> ExitCode {
 /// Runs until a signal asks to end.
 pub(crate) fn gateway(arguments: &arguments::Gateway) -> ExitCode {
     composition::run::<gateway::Gateway>(arguments.layers(), arguments.common.print_config)
+}
+
+/// Runs until a signal asks to end.
+pub(crate) fn edge(arguments: &arguments::Edge) -> ExitCode {
+    composition::run::<edge::Edge>(arguments.layers(), arguments.common.print_config)
 }

@@ -402,4 +402,54 @@ pub const KEYS: &[Key] = &[
         4 * GIB - 1,
         "Memory for request messages of all gRPC calls; one may have half of what is left, or its call is refused with RESOURCE_EXHAUSTED.",
     ),
+    Key::new(
+        "edge.kafka.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:9092"),
+        "Address of the edge for Kafka clients.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "edge.kafka.gateways",
+        Kind::Endpoints,
+        Default::Text("gateway:9092"),
+        "Where gateways serve Kafka clients: addresses, comma-separated; a host name stands for all the addresses it has.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "edge.grpc.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:50051"),
+        "Address of the edge for gRPC clients.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "edge.grpc.gateways",
+        Kind::Endpoints,
+        Default::Text("gateway:50051"),
+        "Where gateways serve gRPC clients: addresses, comma-separated; a host name stands for all the addresses it has.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "edge.http.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:8081"),
+        "Address of the edge for the HTTP listener of gateways, with metrics and health.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "edge.http.gateways",
+        Kind::Endpoints,
+        Default::Text("gateway:8080"),
+        "Where gateways serve the HTTP listener of gateways, with metrics and health: addresses, comma-separated; a host name stands for all the addresses it has.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "edge.connections_max",
+        10_000,
+        1,
+        1_000_000,
+        "Connections open at a time on each listener of the edge; further ones wait to be accepted.",
+    )
+    .in_cluster_only(),
 ];

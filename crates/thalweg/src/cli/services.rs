@@ -115,6 +115,30 @@ pub(crate) struct Gateway {
     pub(crate) common: Common,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example, where the name gateway stands for the addresses of all gateways:
+  thalweg edge --kafka-address 0.0.0.0:9092 --kafka-gateways gateway:9092 \\
+      --grpc-address 0.0.0.0:50051 --grpc-gateways gateway:50051
+
+Each connection goes to the gateway that has the fewest; gateways may come and go. Every setting can also come from a
+TOML file (--config) or from the environment (THALWEG__EDGE__KAFKA__GATEWAYS=gateway:9092); see docs/configuration.md.")]
+pub(crate) struct Edge {
+    /// Address for Kafka clients [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) kafka_address: Option<SocketAddr>,
+    /// Where gateways serve Kafka clients, comma-separated [default: gateway:9092].
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(crate) kafka_gateways: Option<String>,
+    /// Address for gRPC clients [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_address: Option<SocketAddr>,
+    /// Where gateways serve gRPC clients, comma-separated [default: gateway:50051].
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(crate) grpc_gateways: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 impl Common {
     fn layers(&self) -> Layers {
         Layers::new()
@@ -166,5 +190,16 @@ impl Gateway {
             .layers()
             .flag("cluster.controllers", "--controllers", self.controllers.as_ref())
             .flag("gateway.grpc.address", "--grpc-address", self.grpc_address)
+    }
+}
+
+impl Edge {
+    pub(crate) fn layers(&self) -> Layers {
+        self.common
+            .layers()
+            .flag("edge.kafka.address", "--kafka-address", self.kafka_address)
+            .flag("edge.kafka.gateways", "--kafka-gateways", self.kafka_gateways.as_ref())
+            .flag("edge.grpc.address", "--grpc-address", self.grpc_address)
+            .flag("edge.grpc.gateways", "--grpc-gateways", self.grpc_gateways.as_ref())
     }
 }
