@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what `--help` says about it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     /// Look at the nodes, move partitions, elect leaders, stop brokers.
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Ask a process of this machine whether it is ready; the exit code tells.
+    Health(Health),
     /// Look at the files of a data directory, without a server.
     #[command(subcommand)]
     Log(Log),
@@ -72,6 +75,27 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   thalweg completions bash > /etc/bash_completion.d/thalweg")]
     Completions { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg health
+  thalweg health --http-address 127.0.0.1:8281 --live")]
+pub(crate) struct Health {
+    /// Address of the process's HTTP listener.
+    #[arg(
+        long,
+        env = "THALWEG__OPERATIONS__ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) http_address: SocketAddr,
+    /// Ask only whether it lives, not whether it is ready.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Seconds to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) timeout: u32,
 }
 
 #[derive(Debug, Subcommand)]

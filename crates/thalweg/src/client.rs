@@ -15,6 +15,7 @@ pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod group;
+pub(crate) mod health;
 pub(crate) mod output;
 pub(crate) mod produce;
 pub(crate) mod topic;

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             cli::write_completions(shell);
             ExitCode::SUCCESS
         }
+        cli::Command::Health(arguments) => client::health::run(&arguments),
         cli::Command::Log(command) => log::run(command),
         cli::Command::Topic(command) => client::run(client::topic::run(&cli.bootstrap, command)),
         cli::Command::Cluster(command) => {

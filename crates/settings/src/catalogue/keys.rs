@@ -96,7 +96,8 @@ pub const KEYS: &[Key] = &[
         "broker.data_dir",
         Kind::Path,
         Default::Required,
-        "Directory of the partition logs. Made when it does not exist.",
+        "Directory of the partition logs. Made when it does not exist. `{n}` in it stands for the first number from 1 whose directory no \
+         other process has, for several brokers on one disk.",
     )
     .in_cluster_only(),
     Key::new(

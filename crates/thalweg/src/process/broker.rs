@@ -20,7 +20,7 @@ use thalweg_types::{IncarnationId, Uuid};
 use tokio::net::TcpListener;
 
 use super::composition::Composition;
-use super::data_dir::BrokerDir;
+use super::data_dir::{BrokerDir, Slot};
 use super::error::StartError;
 use super::machine::Machine;
 use super::operations::{Operations, say};
@@ -36,6 +36,8 @@ pub(super) struct Broker {
     internal: ServerHandle,
     broker: Arc<thalweg_broker::Broker>,
     operations: Operations,
+    /// Where its data directory is one of several: held until the broker is closed.
+    slot: Slot,
 }
 
 impl Composition for Broker {
@@ -83,7 +85,7 @@ impl Composition for Broker {
         let internal = Server::new(ServerOptions::default()).serve_on(listener, routes)?;
         let kafka = kafka::serve(settings, kafka, &broker, &machine)?;
         Operations::started(&machine);
-        Ok(Self { kafka, streams, internal, broker, operations })
+        Ok(Self { kafka, streams, internal, broker, operations, slot: logs.slot })
     }
 
     async fn stop_requested(&self) -> &'static str {
@@ -105,6 +107,7 @@ impl Composition for Broker {
         self.broker.shutdown().await;
         tracing::debug!("broker stopped");
         drop(self.broker);
+        drop(self.slot);
         self.operations.shutdown().await;
     }
 }

@@ -4,6 +4,8 @@
 //! node is worse than none: a start on it would found a second cluster, or serve empty partitions as if they were the ones that were lost.
 //! So what is missing or does not belong ends the start, with words for whoever mounted the wrong disk.
 
+mod slot;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use thalweg_env::fs::Fs;
 use thalweg_metadata_feed::Feed;
 use thalweg_storage::{LogDir, OpenError};
 use thalweg_types::ClusterId;
+
+pub(super) use slot::Slot;
 
 /// Folder of the metadata log in the data directory.
 pub(super) const METADATA_DIR: &str = "metadata";
@@ -48,6 +52,11 @@ pub(super) enum DataDirError {
          cluster.controllers at the broker's own cluster; the records were not touched"
     )]
     ForeignLogs { logs: PathBuf, found: ClusterId, expected: ClusterId },
+    #[error(
+        "{pattern} leaves a number open, but every directory from 1 to {tried} is another process's. Stop what is not needed, or give this \
+         one a directory of its own"
+    )]
+    NoneFree { pattern: PathBuf, tried: u32 },
     #[error(transparent)]
     Logs(OpenError),
 }
@@ -108,6 +117,8 @@ impl StandaloneDir {
 #[derive(Debug)]
 pub(super) struct BrokerDir {
     pub(super) path: PathBuf,
+    /// Where they are one of several: held until the broker has closed them.
+    pub(super) slot: Slot,
     /// Whose records are there; `None` in a new directory.
     cluster_id: Option<ClusterId>,
 }
@@ -118,12 +129,14 @@ pub(super) fn of_controller(path: &Path) -> Result<PathBuf, DataDirError> {
 }
 
 impl BrokerDir {
-    /// Creates the directory if there is none, and asks whose records are in it. Waits for the disk.
+    /// Creates the directory if there is none, takes the first free one where `path` leaves its number open, and asks whose records are
+    /// in it. Waits for the disk.
     pub(super) fn examine(fs: &dyn Fs, path: &Path) -> Result<Self, DataDirError> {
-        let path = folder_in(path, LOGS_DIR)?;
+        let slot = Slot::claim(path)?;
+        let path = folder_in(&slot.path, LOGS_DIR)?;
         let meta =
             LogDir::meta_at(fs, &path).map_err(|error| DataDirError::not_opened(&path, error))?;
-        Ok(Self { path, cluster_id: meta.and_then(|meta| meta.cluster_id) })
+        Ok(Self { path, slot, cluster_id: meta.and_then(|meta| meta.cluster_id) })
     }
 
     /// Waits until the cluster is known, if there is something in the directory that may belong to another one.
