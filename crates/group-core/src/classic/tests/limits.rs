@@ -8,6 +8,9 @@ use crate::request::Join;
 use crate::testing::{World, join, protocol, sync};
 use crate::{GroupConfig, Request};
 
+/// Makes a good request bad; is given a text that is too long.
+type Change = fn(&mut Join, &str);
+
 fn refused(world: &mut World, request: Join) -> ErrorCode {
     let token = world.call(Request::Join(request));
     world.joined(token).error
@@ -17,7 +20,7 @@ fn refused(world: &mut World, request: Join) -> ErrorCode {
 fn joins_out_of_bounds_are_refused() {
     let mut world = World::new(&[("t", 4)]);
     let long = "x".repeat(crate::ID_BYTES_MAX + 1);
-    let cases: [(fn(&mut Join, &str), ErrorCode); 9] = [
+    let cases: [(Change, ErrorCode); 9] = [
         (|join, _| join.group = "".into(), ErrorCode::InvalidGroupId),
         (|join, long| join.group = long.into(), ErrorCode::InvalidGroupId),
         (|join, _| join.session_timeout_ms = 5_999, ErrorCode::InvalidSessionTimeout),
