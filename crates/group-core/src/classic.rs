@@ -14,6 +14,7 @@
 //! A new count of partitions makes no rebalance here: clients see it in their metadata, and the leader joins anew.
 
 mod commit;
+mod convert;
 mod deadline;
 mod describe;
 mod heartbeat;
@@ -37,6 +38,7 @@ use thalweg_types::{
 };
 
 use crate::alarm::Alarm;
+pub(crate) use convert::Migrant;
 pub(crate) use describe::GROUP_TYPE;
 pub(crate) use join::{Joining, check as check_join};
 use member::Member;
@@ -44,7 +46,7 @@ use protocols::Support;
 use state::State;
 
 /// The protocol type of groups that consume topics; only of these it is known what members tell each other.
-const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
+pub(crate) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// One group of the classic protocol.
 #[derive(Debug)]

@@ -49,6 +49,30 @@ pub struct GroupConfig {
     pub consumer_members_max: usize,
     /// Where no member asks for one (the first of `group.consumer.assignors`).
     pub consumer_assignor: Assignor,
+    /// Which groups may change their protocol while they run (`group.consumer.migration.policy`).
+    pub consumer_migration: Migration,
+}
+
+/// Ways from one protocol to the other for groups with members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Migration {
+    Disabled,
+    /// From the classic protocol to the consumer protocol, when the first member speaks it.
+    Upgrade,
+    /// Back, when the last such member has gone.
+    Downgrade,
+    #[default]
+    Bidirectional,
+}
+
+impl Migration {
+    pub fn may_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    pub fn may_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
 }
 
 impl Default for GroupConfig {
@@ -73,6 +97,7 @@ impl Default for GroupConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_members_max: 10_000,
             consumer_assignor: Assignor::Uniform,
+            consumer_migration: Migration::Bidirectional,
         }
     }
 }

@@ -8,10 +8,14 @@
 //! | when may a member be given a partition (G3)? | `consumer/reconcile.rs` |
 //! | when is a member removed? | `consumer/removal.rs` |
 //! | what does a group subscribe to, and when is that something else? | `consumer/subscription.rs`, `consumer/regex.rs` |
+//! | what may clients of the classic protocol do in such a group? | `consumer/classic_members.rs` |
+//! | when does a group change its protocol? | `consumer/convert.rs` |
 //! | who may commit (G2)? | `consumer/offsets.rs` |
 
 mod assignor;
 mod calls;
+mod classic_members;
+mod convert;
 mod describe;
 mod group;
 mod heartbeat;

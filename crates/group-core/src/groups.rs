@@ -103,6 +103,7 @@ impl Groups {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.handle_deadline(&mut step);
             }
+            self.downgrade_if_classic(&id, &mut step);
             self.settle(&id);
         }
         self.clean_up(&mut step);

@@ -46,7 +46,7 @@ mod step;
 mod testing;
 mod topics;
 
-pub use config::{GroupConfig, ID_BYTES_MAX};
+pub use config::{GroupConfig, ID_BYTES_MAX, Migration};
 pub use consumer::{Assignor, PartitionSet, REGEX_BYTES_MAX, Subscriber, UnknownAssignor};
 pub use effects::{Effects, Now, Token};
 pub use groups::Groups;

@@ -22,6 +22,7 @@
 
 mod classic;
 mod consumer;
+pub(crate) mod embedded;
 mod error;
 mod key;
 mod offset;

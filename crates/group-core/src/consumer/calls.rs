@@ -35,16 +35,24 @@ impl Groups {
         check_request(request, step.config.member_metadata_bytes_max)?;
         let joins = request.member_epoch.0 == 0;
         match self.groups.get_mut(&request.group) {
-            Some(AnyGroup::Consumer(group)) => group.heartbeat(request, client, fresh, step),
-            Some(AnyGroup::Classic(_)) => Err(not_found(&request.group)),
+            Some(AnyGroup::Consumer(group)) => {
+                let answer = group.heartbeat(request, client, fresh, step)?;
+                self.downgrade_if_classic(&request.group, step);
+                Ok(answer)
+            }
+            Some(AnyGroup::Classic(_)) if joins => self.upgrade(request, client, fresh, step),
             None if joins => {
+                if self.groups.len() >= step.config.groups_max {
+                    let message = "the coordinator has as many groups as it can have";
+                    return Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, message));
+                }
                 // Kept only if its first member is let in.
                 let mut group = Group::new(request.group.clone());
                 let answer = group.heartbeat(request, client, fresh, step)?;
                 self.groups.insert(request.group.clone(), AnyGroup::Consumer(group));
                 Ok(answer)
             }
-            None => Err(not_found(&request.group)),
+            Some(AnyGroup::Classic(_)) | None => Err(not_found(&request.group)),
         }
     }
 
@@ -93,7 +101,7 @@ impl Groups {
     }
 }
 
-fn not_found(group: &GroupId) -> Refusal {
+pub(super) fn not_found(group: &GroupId) -> Refusal {
     let message = format!("there is no group {group:?} of the consumer protocol");
     Refusal::new(ErrorCode::GroupIdNotFound, message)
 }

@@ -3,5 +3,6 @@
 mod heartbeat;
 mod histories;
 mod membership;
+mod migration;
 mod topics;
 mod world;

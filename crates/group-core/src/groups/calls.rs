@@ -37,11 +37,15 @@ impl Groups {
                 return step.answer(token, refused(ErrorCode::CoordinatorNotAvailable));
             }
         }
+        self.empty_becomes_classic(&id, step);
         let new = || AnyGroup::Classic(classic::Group::new(id.clone(), step.now.wall));
         match self.groups.entry(id.clone()).or_insert_with(new) {
             AnyGroup::Classic(group) => group.join(step, joining),
-            AnyGroup::Consumer(_) => {
-                step.answer(token, refused(ErrorCode::InconsistentGroupProtocol));
+            AnyGroup::Consumer(group) => {
+                let classic::Joining { client, fresh, join, .. } = &joining;
+                let joined = group.join_classic(join, client, *fresh, step);
+                step.answer(token, Response::Join(joined));
+                self.downgrade_if_classic(&id, step);
             }
         }
     }
@@ -49,17 +53,22 @@ impl Groups {
     pub(super) fn sync(&mut self, step: &mut Step<'_>, token: Token, sync: Sync) {
         match self.groups.get_mut(&sync.group) {
             Some(AnyGroup::Classic(group)) => group.sync(step, token, sync),
-            Some(AnyGroup::Consumer(_)) | None => {
+            Some(AnyGroup::Consumer(group)) => {
+                let synced = group.sync_classic(&sync, step);
+                step.answer(token, Response::Sync(synced));
+            }
+            None => {
                 let refused = Synced::refused(ErrorCode::UnknownMemberId);
                 step.answer(token, Response::Sync(refused));
             }
         }
     }
 
-    pub(super) fn heartbeat(&mut self, step: &Step<'_>, heartbeat: &Heartbeat) -> ErrorCode {
+    pub(super) fn heartbeat(&mut self, step: &mut Step<'_>, heartbeat: &Heartbeat) -> ErrorCode {
         match self.groups.get_mut(&heartbeat.group) {
             Some(AnyGroup::Classic(group)) => group.heartbeat(step, heartbeat),
-            Some(AnyGroup::Consumer(_)) | None => ErrorCode::UnknownMemberId,
+            Some(AnyGroup::Consumer(group)) => group.heartbeat_classic(heartbeat, step),
+            None => ErrorCode::UnknownMemberId,
         }
     }
 
@@ -69,7 +78,12 @@ impl Groups {
         }
         match self.groups.get_mut(&leave.group) {
             Some(AnyGroup::Classic(group)) => group.leave(step, leave),
-            Some(AnyGroup::Consumer(_)) | None => {
+            Some(AnyGroup::Consumer(group)) => {
+                let left = group.leave_classic(leave, step);
+                self.downgrade_if_classic(&leave.group, step);
+                left
+            }
+            None => {
                 let unknown = leave.members.iter().map(|leaving| LeftMember {
                     member: leaving.member.clone(),
                     instance: leaving.instance.clone(),

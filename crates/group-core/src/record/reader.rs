@@ -123,6 +123,12 @@ impl Reader {
         Ok(self.bytes.split_to(length))
     }
 
+    pub(super) fn nullable_bytes(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        let Some(length) = self.length(false)? else { return Ok(None) };
+        self.need(length)?;
+        Ok(Some(self.bytes.split_to(length)))
+    }
+
     /// A list whose elements take at least `element_bytes_min` each.
     pub(super) fn list<T>(
         &mut self,

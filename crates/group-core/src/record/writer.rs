@@ -74,6 +74,11 @@ impl Writer {
         self.bytes.put_slice(bytes);
     }
 
+    /// A byte field that is not there; never in flexible versions here.
+    pub(super) fn no_bytes(&mut self) {
+        self.bytes.put_i32(-1);
+    }
+
     /// Length of a list or of a byte field. What has one is held to a limit far below 31 bits before.
     fn count(&mut self, count: usize) {
         if self.flexible {

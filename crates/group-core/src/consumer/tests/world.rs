@@ -63,6 +63,8 @@ pub(super) struct World {
     pub(super) now: u64,
     /// Everything stored, as bytes.
     log: Vec<(bytes::Bytes, Option<bytes::Bytes>)>,
+    /// That nobody has taken yet.
+    answers: BTreeMap<Token, Response>,
     calls: u64,
 }
 
@@ -77,7 +79,15 @@ impl World {
             cluster.set(name, *partitions);
         }
         let groups = Groups::new(config.clone());
-        Self { groups, cluster, config, now: 1_000, log: Vec::new(), calls: 0 }
+        Self {
+            groups,
+            cluster,
+            config,
+            now: 1_000,
+            log: Vec::new(),
+            answers: BTreeMap::new(),
+            calls: 0,
+        }
     }
 
     fn time(&self) -> Now {
@@ -86,17 +96,21 @@ impl World {
     }
 
     /// Stores what was decided; the records of it.
-    fn store(&mut self, effects: Effects) -> (Vec<Record>, Vec<(Token, Response)>) {
+    fn store(&mut self, effects: Effects) -> Vec<Record> {
         for stored in &effects.records {
             let (key, value) = record::encode(stored);
             let read = record::decode(&key, value.as_ref()).unwrap();
             assert_eq!(read.as_ref(), Some(stored), "a record reads back as it was");
             self.log.push((key, value));
         }
-        (effects.records, effects.answers)
+        for (token, answer) in effects.answers {
+            assert!(self.answers.insert(token, answer).is_none(), "answered twice");
+        }
+        effects.records
     }
 
-    pub(super) fn call(&mut self, request: Request) -> (Response, Vec<Record>) {
+    /// A call whose answer may have to wait.
+    pub(super) fn send(&mut self, request: Request) -> (Token, Vec<Record>) {
         self.calls += 1;
         let token = Token(self.calls);
         let client = Client { id: "client".into(), host: "/127.0.0.1".into() };
@@ -104,11 +118,18 @@ impl World {
         let now = self.time();
         let call = Call { token, client, fresh, request };
         let effects = self.groups.handle(call, &self.cluster, now);
-        let (records, mut answers) = self.store(effects);
-        assert_eq!(answers.len(), 1, "one answer, at once");
-        let (answered, response) = answers.pop().unwrap();
-        assert_eq!(answered, token);
-        (response, records)
+        (token, self.store(effects))
+    }
+
+    /// The answer to a call, if there is one yet.
+    pub(super) fn answer(&mut self, token: Token) -> Option<Response> {
+        self.answers.remove(&token)
+    }
+
+    /// A call that is answered at once.
+    pub(super) fn call(&mut self, request: Request) -> (Response, Vec<Record>) {
+        let (token, records) = self.send(request);
+        (self.answer(token).expect("answered at once"), records)
     }
 
     pub(super) fn heartbeat(
@@ -157,7 +178,7 @@ impl World {
                 self.groups.next_deadline().is_none_or(|next| next.0 > self.now),
                 "a deadline that has come is gone"
             );
-            records.extend(self.store(effects).0);
+            records.extend(self.store(effects));
         }
         self.now = end;
         records
@@ -195,6 +216,10 @@ impl World {
             at += 1;
             last.get(key) == Some(&(at - 1)) && value.is_some()
         });
+    }
+
+    pub(super) fn is_classic(&self) -> bool {
+        matches!(self.groups.groups.get(&GroupId::from("g")), Some(AnyGroup::Classic(_)))
     }
 
     pub(super) fn group(&self) -> Option<&Group> {
