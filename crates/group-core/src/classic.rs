@@ -48,6 +48,10 @@ use state::State;
 /// The protocol type of groups that consume topics; only of these it is known what members tell each other.
 pub(crate) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
+/// Clients may ask not to be waited for at all. No call would be in time then, and a group of members that are away would be looked at
+/// without end.
+const REBALANCE_TIMEOUT_MS_MIN: u64 = 1_000;
+
 /// One group of the classic protocol.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -141,6 +145,7 @@ impl Group {
 
     /// The longest that any member wants to be waited for.
     fn rebalance_timeout_ms(&self) -> u64 {
-        self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or_default()
+        let timeouts = self.members.values().map(|member| member.rebalance_timeout_ms);
+        timeouts.max().unwrap_or_default().max(REBALANCE_TIMEOUT_MS_MIN)
     }
 }

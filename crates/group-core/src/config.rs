@@ -28,7 +28,8 @@ pub struct GroupConfig {
     pub member_metadata_bytes_max: usize,
     /// The same of all members of one group: bounds the answer to the leader's JoinGroup as well.
     pub group_metadata_bytes_max: usize,
-    /// Most bytes of all records of one call: what fits into one batch of the internal topic.
+    /// Most bytes of the records of one call that must go together, and of a single record: less than what fits into one batch of the internal
+    /// topic. What may go in parts, as the removal of a group's offsets, is not held to it.
     pub records_bytes_max: usize,
     /// Members that one call may let leave, groups that one call may describe or delete.
     pub call_items_max: usize,
@@ -87,7 +88,7 @@ impl Default for GroupConfig {
             member_protocols_max: 64,
             member_metadata_bytes_max: 256 * 1024,
             group_metadata_bytes_max: 8 * 1024 * 1024,
-            records_bytes_max: 900 * 1024,
+            records_bytes_max: 880 * 1024,
             call_items_max: 10_000,
             offset_metadata_bytes_max: 4_096,
             call_partitions_max: 100_000,

@@ -21,7 +21,7 @@ pub struct Now {
 /// What follows from one call. The state has already changed accordingly.
 #[derive(Debug, Default, PartialEq)]
 pub struct Effects {
-    /// To be appended in this order, all of them or none.
+    /// To be appended in this order; together where they fit into one batch, and those that have to do fit.
     pub records: Vec<Record>,
     /// May leave when `records` and all records of earlier effects are committed.
     pub answers: Vec<(Token, Response)>,

@@ -65,7 +65,9 @@ impl Group {
     /// last. Ours besides: ids that were only promised, and all metadata together, are limited too.
     fn has_room(&self, config: &GroupConfig, join: &Join) -> bool {
         let members_max = config.group_members_max;
-        let known = self.members.get(&join.member);
+        // A static member that returns is known by its name, and has its place.
+        let named = join.instance.as_ref().and_then(|name| self.static_members.get(name));
+        let known = self.members.get(named.unwrap_or(&join.member));
         if join.member.is_empty() && self.promised.len() >= members_max {
             return false;
         }

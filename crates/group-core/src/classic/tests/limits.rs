@@ -5,7 +5,7 @@ use bytes::Bytes;
 use thalweg_types::{ErrorCode, GenerationId, MemberId};
 
 use crate::request::Join;
-use crate::testing::{World, join, protocol, sync};
+use crate::testing::{World, join, protocol, static_join, sync};
 use crate::{GroupConfig, Request};
 
 /// Makes a good request bad; is given a text that is too long.
@@ -128,4 +128,38 @@ fn a_protocol_named_twice_counts_once() {
     world.pass(10_000);
     assert_eq!(world.joined(first).protocol.as_deref(), Some("b"));
     assert_eq!(world.joined(second).protocol.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_static_member_finds_its_place_in_a_full_group() {
+    let config = GroupConfig { group_members_max: 1, ..GroupConfig::default() };
+    let mut world = World::with_config(&[("t", 4)], config);
+    let token = world.call(Request::Join(static_join("one", "")));
+    world.pass(3_000);
+    let joined = world.joined(token);
+    let token = world.sync(&joined, &[]);
+    assert_eq!(world.synced(token).error, ErrorCode::None);
+    assert_eq!(refused(&mut world, static_join("one", "")), ErrorCode::None);
+    assert_eq!(refused(&mut world, static_join("two", "")), ErrorCode::GroupMaxSizeReached);
+}
+
+#[test]
+fn members_that_want_no_wait_at_all_do_not_keep_the_coordinator_busy() {
+    let mut world = World::new(&[("t", 4)]);
+    let impatient = |instance| Join { rebalance_timeout_ms: -1, ..static_join(instance, "") };
+    let token = world.call(Request::Join(impatient("one")));
+    let other = world.call(Request::Join(impatient("two")));
+    world.pass(3_000);
+    let (one, two) = (world.joined(token), world.joined(other));
+    let (leader, follower) = if one.members.is_empty() { (two, one) } else { (one, two) };
+    let waiting = world.sync(&follower, &[]);
+    let token = world.sync(&leader, &[]);
+    assert_eq!(world.synced(token).error, ErrorCode::None);
+    assert_eq!(world.synced(waiting).error, ErrorCode::None);
+    // One goes for good, the other one is away: it is looked for, and not without end.
+    world.leave(leader.member.as_str(), None);
+    world.pass(9_000);
+    assert_eq!(world.state(), "PreparingRebalance");
+    world.pass(2_000);
+    assert_eq!(world.state(), "Empty");
 }
