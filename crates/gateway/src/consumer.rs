@@ -1,4 +1,4 @@
-//! The Consumer service: reading by position, and keeping how far groups have read.
+//! The Consumer service: reading by position or as a member of a group, and keeping how far groups have read.
 
 mod commit;
 mod decode;
@@ -8,6 +8,7 @@ pub(crate) mod fuzzing;
 mod in_hand;
 mod offsets;
 mod stream;
+mod subscribe;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use futures_util::stream::BoxStream;
 use thalweg_proto::consumer::v1 as proto;
 use thalweg_rpc::{Error, deadline_of};
 use thalweg_types::{Offset, Timestamp};
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::port::BrokerPort;
@@ -66,6 +68,25 @@ impl<B: BrokerPort> proto::consumer_server::Consumer for ConsumerService<B> {
     ) -> Result<Response<proto::CommittedOffsetsResponse>, Status> {
         let deadline = deadline_of(&request);
         Ok(Response::new(commit::committed(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    type SubscribeStream = BoxStream<'static, Result<proto::SubscribeResponse, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<proto::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let deadline = deadline_of(&request);
+        let address = request.extensions().get::<TcpConnectInfo>();
+        let host =
+            address.and_then(TcpConnectInfo::remote_addr).map(|address| address.ip().to_string());
+        let records = subscribe::records(
+            Arc::clone(&self.0),
+            request.into_inner(),
+            deadline,
+            host.unwrap_or_default(),
+        );
+        Ok(Response::new(records))
     }
 }
 

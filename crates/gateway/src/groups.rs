@@ -4,6 +4,7 @@
 
 pub(crate) mod describe;
 pub(crate) mod diagnose;
+pub(crate) mod figures;
 pub(crate) mod lag;
 pub(crate) mod offsets;
 pub(crate) mod reset;

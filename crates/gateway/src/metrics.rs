@@ -12,6 +12,8 @@ use thalweg_rpc::CallObserver;
 use thalweg_telemetry::Registry;
 use tonic::Code;
 
+use crate::groups::figures::Figures;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
     method: String,
@@ -32,6 +34,7 @@ pub struct Metrics {
     pub(crate) produced_records: Counter,
     pub(crate) produced_bytes: Counter,
     pub(crate) fetched_bytes: Counter,
+    pub(crate) lag: Figures,
 }
 
 impl Metrics {
@@ -73,6 +76,7 @@ impl Metrics {
                 Unit::Bytes,
                 metrics.fetched_bytes.clone(),
             );
+            metrics.lag.register(registry);
         });
         metrics
     }
@@ -91,6 +95,7 @@ impl Default for Metrics {
             produced_records: Counter::default(),
             produced_bytes: Counter::default(),
             fetched_bytes: Counter::default(),
+            lag: Figures::default(),
         }
     }
 }

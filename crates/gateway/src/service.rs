@@ -19,6 +19,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::admin::AdminService;
 use crate::consumer::ConsumerService;
+use crate::groups::figures;
 use crate::port::BrokerPort;
 use crate::producer::ProducerService;
 use crate::shared::{Parts, Shared};
@@ -33,11 +34,17 @@ pub struct GatewayOptions {
     pub server: ServerOptions,
     /// How long a stream of records waits for a partition's next leader before it reports the error and follows the partition no longer.
     pub leader_wait_max: Duration,
+    /// How often the lag of groups is looked up for the figures.
+    pub lag_interval: Duration,
 }
 
 impl Default for GatewayOptions {
     fn default() -> Self {
-        Self { server: ServerOptions::default(), leader_wait_max: Duration::from_secs(60) }
+        Self {
+            server: ServerOptions::default(),
+            leader_wait_max: Duration::from_secs(60),
+            lag_interval: Duration::from_secs(30),
+        }
     }
 }
 
@@ -81,7 +88,9 @@ impl Gateway {
         let local_addr = listener.local_addr()?;
         let (stopping, stopped) = watch::channel(false);
         let metrics = Arc::clone(&parts.metrics);
-        let routes = services(Arc::new(Shared::new(parts, options.leader_wait_max, stopped)));
+        let shared = Arc::new(Shared::new(parts, options.leader_wait_max, stopped));
+        tokio::spawn(figures::keep(Arc::clone(&shared), options.lag_interval));
+        let routes = services(shared);
         let service_names = routes.names();
         let (health, health_service) = tonic_health::server::health_reporter();
         let routes = with_reflection(routes.with(health_service))?;

@@ -232,14 +232,24 @@ pub(crate) struct Produce {
   thalweg consume orders --from earliest > orders.txt
   thalweg consume orders --partition 0 --from 1200 --count 5 --output table
   thalweg consume orders --from 2026-01-31T12:00:00Z --output json --follow
+  thalweg consume orders --group billing
 
 Without --follow it ends at the end of the topic as it was at the start. Records of one partition come in
-order; those of several partitions are interleaved.")]
+order; those of several partitions are interleaved. As a member of a group it goes on until --count or an
+interrupt; what was written out is committed, and --from says where the group begins that has committed nothing.")]
 pub(crate) struct Consume {
     pub(crate) topic: TopicName,
     /// Partition to read; may be repeated [default: all].
     #[arg(long = "partition", value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partitions: Vec<i32>,
+    /// Read as a member of this group, together with its other members.
+    #[arg(
+        long,
+        value_name = "GROUP",
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        conflicts_with_all = ["partitions", "follow"]
+    )]
+    pub(crate) group: Option<String>,
     /// Where to begin: earliest, latest, an offset, or a time as RFC 3339 or @ and milliseconds since 1970.
     #[arg(long, default_value = "earliest", value_name = "POSITION")]
     pub(crate) from: StartAt,

@@ -328,6 +328,25 @@ fn groups_are_listed_described_and_their_lag_is_told() {
 }
 
 #[test]
+fn a_member_of_a_group_acknowledges_what_it_has_written_and_goes_on_behind_it() {
+    let shell = Shell::new();
+    shell.ok(&["topic", "create", "t", "--partitions", "1"]);
+    shell.ok_with(&["produce", "t", "--batch-bytes", "8"], b"a\nb\nc\nd\ne\n");
+    let text = shell.ok(&["consume", "t", "--group", "g", "--count", "3"]);
+    assert_eq!(text, b"a\nb\nc\n");
+    assert_eq!(shell.server.acknowledged(0), 3);
+    let text = shell.ok(&["consume", "t", "--group", "g", "--count", "2", "--output", "json"]);
+    assert!(
+        String::from_utf8(text).unwrap().starts_with(r#"{"topic":"t","partition":0,"offset":3"#)
+    );
+    assert_eq!(shell.server.acknowledged(0), 5);
+    for wrong in [&["--partition", "0"][..], &["--follow"], &["--from", "7"]] {
+        let output = shell.run(&[&["consume", "t", "--group", "g"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", errors(&output));
+    }
+}
+
+#[test]
 fn resets_say_what_they_do_and_what_they_are_refused_for() {
     let shell = Shell::new();
     let offsets = |arguments: &[&str]| -> Vec<(String, i64, i64)> {

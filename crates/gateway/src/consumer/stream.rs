@@ -33,7 +33,7 @@ use proto::fetch_stream_request::Message;
 
 const WAIT_MS_DEFAULT: u32 = 500;
 const MESSAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
-const CREDIT_BYTES_MAX: u64 = 1 << 40;
+pub(super) const CREDIT_BYTES_MAX: u64 = 1 << 40;
 
 /// Messages made but not yet taken by the connection: one on its way, one ready.
 const MESSAGES_WAITING_MAX: usize = 2;
@@ -296,7 +296,7 @@ impl Reader {
     }
 }
 
-fn is_about_leader(error: &Error) -> bool {
+pub(super) fn is_about_leader(error: &Error) -> bool {
     matches!(
         error.code,
         ErrorCode::NotLeaderOrFollower
@@ -312,6 +312,6 @@ fn is_same(one: &FetchPartition, other: &FetchPartition) -> bool {
     one.partition == other.partition && one.topic == other.topic
 }
 
-fn unreadable(status: Status) -> Error {
+pub(super) fn unreadable(status: Status) -> Error {
     Error::refused_by_library(&status).unwrap_or_else(|| Error::from(status)).not_applied()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_env::SimClock;
+use thalweg_gateway::port::CoordinatorPort;
 use thalweg_gateway::{Gateway, GatewayHandle, GatewayOptions, Metrics, Parts};
 use thalweg_metadata_core::{Image, NodeRole, Record, Registration};
 use thalweg_metadata_feed::Feed;
@@ -26,6 +27,7 @@ use tonic::transport::Channel;
 use crate::broker::MemoryBroker;
 use crate::controller::{BROKER, MemoryController};
 use crate::coordinator::MemoryCoordinator;
+use crate::core::CoreCoordinator;
 use admin::admin_client::AdminClient;
 use consumer::consumer_client::ConsumerClient;
 use producer::producer_client::ProducerClient;
@@ -53,6 +55,30 @@ impl Rig {
         topics: &[(&str, u32)],
         adjust: impl FnOnce(&mut MemoryBroker),
     ) -> Self {
+        Self::build(topics, adjust, |_, coordinator| Arc::clone(coordinator) as _).await
+    }
+
+    /// With a coordinator that decides by the real rules.
+    pub(crate) async fn start_with_core(topics: &[(&str, u32)]) -> (Self, Arc<CoreCoordinator>) {
+        let mut core = None;
+        let rig = Self::build(
+            topics,
+            |_| {},
+            |feed, _| {
+                let coordinator = Arc::new(CoreCoordinator::new(feed.clone()));
+                core = Some(Arc::clone(&coordinator));
+                coordinator
+            },
+        )
+        .await;
+        (rig, core.unwrap())
+    }
+
+    async fn build(
+        topics: &[(&str, u32)],
+        adjust: impl FnOnce(&mut MemoryBroker),
+        coordinators: impl FnOnce(&Feed, &Arc<MemoryCoordinator>) -> Arc<dyn CoordinatorPort>,
+    ) -> Self {
         let (feed, publisher) = Feed::manual(Image::default());
         let controller = MemoryController::new(publisher);
         controller.publish(cluster());
@@ -65,7 +91,7 @@ impl Rig {
         let coordinator = Arc::new(MemoryCoordinator::default());
         let parts = Parts {
             broker: Arc::clone(&broker),
-            coordinators: Arc::clone(&coordinator) as _,
+            coordinators: coordinators(&feed, &coordinator),
             feed: feed.clone(),
             controller: channel_in_memory(connector).into(),
             clock: Arc::new(SimClock::new(Timestamp(NOW_MS))),

@@ -4,6 +4,7 @@
 //! records to standard output and grants anew what it has worked off. A slow reader of our output therefore stops the server, not
 //! this process's memory.
 
+mod group;
 mod plan;
 pub(crate) mod render;
 mod writer;
@@ -34,6 +35,9 @@ const MESSAGES_AHEAD_MAX: usize = 4;
 
 pub(crate) async fn run(bootstrap: &Bootstrap, arguments: Consume) -> Result<(), Failure> {
     let server = Server::at(bootstrap)?;
+    if let Some(group) = &arguments.group {
+        return group::run(&server, &arguments, group).await;
+    }
     let plan = Plan::make(&server, &arguments).await?;
     let renderer = Renderer::new(&arguments);
     if plan.is_done() || arguments.count == Some(0) {

@@ -176,7 +176,7 @@ fn description_rows(group: &proto::GroupDescription) -> Vec<Vec<String>> {
             words::shown(&member.member_id),
             words::or_dash(&member.client_id),
             words::or_dash(&member.client_host),
-            member.member_epoch.map_or("-".to_owned(), |epoch| epoch.to_string()),
+            words::number(member.member_epoch.map(i64::from)),
             words::partitions(&member.assignment),
         ];
         about_group().into_iter().chain(about_member).collect()

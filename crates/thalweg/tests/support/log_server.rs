@@ -58,6 +58,7 @@ pub(crate) struct LogServer {
     /// What happens to the next batches, one each; `None`: all goes well.
     mishaps: Arc<Mutex<VecDeque<Option<Mishap>>>>,
     producers: Arc<AtomicI64>,
+    acknowledged: Arc<Mutex<BTreeMap<i32, i64>>>,
 }
 
 impl LogServer {
@@ -172,6 +173,19 @@ impl LogServer {
     }
 
     /// The batches of a partition from the one that holds `offset`, one message each.
+    /// Up to where a group has acknowledged a partition; there is one group only.
+    pub(crate) fn acknowledged(&self, partition: i32) -> i64 {
+        let acknowledged = self.acknowledged.lock().expect("no panic while locked");
+        acknowledged.get(&partition).copied().unwrap_or(0)
+    }
+
+    fn acknowledge(&self, positions: consumer::PartitionPositions) {
+        let mut acknowledged = self.acknowledged.lock().expect("no panic while locked");
+        for one in positions.partitions {
+            acknowledged.insert(one.partition, one.offset);
+        }
+    }
+
     fn read(&self, wanted: &consumer::FetchPartition) -> Vec<consumer::FetchStreamResponse> {
         let topics = self.topics();
         let partition = usize::try_from(wanted.partition).expect("a partition");
@@ -236,6 +250,7 @@ impl Producer for LogServer {
 #[tonic::async_trait]
 impl Consumer for LogServer {
     type FetchStreamStream = Answers<consumer::FetchStreamResponse>;
+    type SubscribeStream = Answers<consumer::SubscribeResponse>;
 
     async fn fetch(
         &self,
@@ -290,6 +305,56 @@ impl Consumer for LogServer {
         _: Request<consumer::CommittedOffsetsRequest>,
     ) -> Result<Response<consumer::CommittedOffsetsResponse>, Status> {
         Err(Status::unimplemented("not needed"))
+    }
+
+    /// Gives the one member every partition of its topic from the beginning, and remembers what it acknowledges.
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<consumer::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        use consumer::subscribe_request::Message as Asked;
+        use consumer::subscribe_response::Message as Told;
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|request| request.message);
+        let Some(Asked::Start(start)) = first else {
+            return Err(Status::invalid_argument("the first message must be start"));
+        };
+        let topic = start.topics[0].clone();
+        let count = self.topics()[&topic].len();
+        let partitions: Vec<_> = (0..i32::try_from(count).expect("few"))
+            .map(|partition| consumer::PartitionPosition {
+                topic: topic.clone(),
+                partition,
+                offset: self.acknowledged(partition),
+            })
+            .collect();
+        let mut told = Vec::new();
+        for one in &partitions {
+            let wanted = consumer::FetchPartition {
+                topic: topic.clone(),
+                partition: one.partition,
+                offset: one.offset,
+                ..Default::default()
+            };
+            told.extend(self.read(&wanted).into_iter().map(|read| {
+                let consumer::FetchStreamResponse { partitions, charged_bytes } = read;
+                Told::Records(consumer::SubscribeRecords { partitions, charged_bytes })
+            }));
+        }
+        told.insert(0, Told::Assigned(consumer::PartitionsAssigned { partitions }));
+        let told =
+            told.into_iter().map(|told| Ok(consumer::SubscribeResponse { message: Some(told) }));
+        let server = self.clone();
+        // Ends when the client has closed its side.
+        let end = stream::once(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                if let Some(Asked::Ack(positions)) = request.message {
+                    server.acknowledge(positions);
+                }
+            }
+        });
+        let end = end.filter_map(|()| async { None });
+        Ok(Response::new(Box::pin(stream::iter(told).chain(end))))
     }
 }
 

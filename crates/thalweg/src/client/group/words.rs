@@ -82,7 +82,7 @@ pub(super) fn or_dash(text: &str) -> String {
 }
 
 pub(super) fn number(value: Option<i64>) -> String {
-    value.map_or("-".to_owned(), |value| value.to_string())
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// A length of time in its two largest units.
