@@ -3,7 +3,7 @@
 //! | question | file |
 //! |---|---|
 //! | what is a group, and what do its records say? | `consumer/group.rs`, `consumer/member.rs` |
-//! | what may a heartbeat say, and what is answered? | `consumer/heartbeat.rs` |
+//! | what may a heartbeat say, and what is answered? | `consumer/request.rs`, `consumer/heartbeat.rs` |
 //! | who shall own what? | `consumer/target.rs`, `consumer/assignor.rs` |
 //! | when may a member be given a partition (G3)? | `consumer/reconcile.rs` |
 //! | when is a member removed? | `consumer/removal.rs` |
@@ -26,6 +26,7 @@ mod reconcile;
 mod refusal;
 mod regex;
 mod removal;
+mod request;
 mod subscription;
 mod target;
 

@@ -3,8 +3,8 @@
 use thalweg_types::{ErrorCode, GroupId, Uuid};
 
 use super::group::Group;
-use super::heartbeat::check_request;
 use super::refusal::Refusal;
+use super::request::check_request;
 use crate::groups::{AnyGroup, Groups};
 use crate::record::Record;
 use crate::request::{Client, ConsumerHeartbeat};
