@@ -107,6 +107,10 @@ impl Group {
         self.alarm.at()
     }
 
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.state, State::Empty)
     }

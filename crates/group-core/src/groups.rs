@@ -33,6 +33,19 @@ pub struct Groups {
     /// Calls whose answer is still to come, and which group they wait for.
     waiting: BTreeMap<Token, GroupId>,
     cleanup: Cleanup,
+    /// Since this core was made.
+    rebalances: u64,
+}
+
+/// How much there is, for people who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Groups that have members or had some; those that only commit offsets do not count.
+    pub groups: usize,
+    pub members: usize,
+    pub offsets: usize,
+    /// Generations begun by members and target assignments computed since this core was loaded.
+    pub rebalances: u64,
 }
 
 impl Groups {
@@ -44,6 +57,7 @@ impl Groups {
             alarms: Alarms::default(),
             waiting: BTreeMap::new(),
             cleanup: Cleanup::default(),
+            rebalances: 0,
         }
     }
 
@@ -136,9 +150,14 @@ impl Groups {
 
     // ---- Accessors ----
 
-    /// How many groups have an entry of their own; those that only commit offsets have none.
-    pub fn group_count(&self) -> usize {
-        self.groups.len()
+    /// Looks at every group: for now and then.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            groups: self.groups.len(),
+            members: self.groups.values().map(AnyGroup::member_count).sum(),
+            offsets: self.offsets.count(),
+            rebalances: self.rebalances,
+        }
     }
 
     // ---- Helpers ----
@@ -183,6 +202,9 @@ impl Groups {
         for (token, _) in &step.effects.answers {
             self.waiting.remove(token);
         }
+        let is_target = |record: &&Record| matches!(record, Record::TargetEpoch(_, Some(_)));
+        let targets = step.effects.records.iter().filter(is_target).count();
+        self.rebalances += step.generations + targets as u64;
         step.effects
     }
 }

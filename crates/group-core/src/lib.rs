@@ -49,7 +49,7 @@ mod topics;
 pub use config::{GroupConfig, ID_BYTES_MAX, Migration};
 pub use consumer::{Assignor, PartitionSet, REGEX_BYTES_MAX, Subscriber, UnknownAssignor};
 pub use effects::{Effects, Now, Token};
-pub use groups::Groups;
+pub use groups::{Counts, Groups};
 pub use record::Record;
 pub use request::{Call, Client, Request};
 pub use response::Response;

@@ -97,6 +97,10 @@ impl Offsets {
         Record::Offset(key, None)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.topics.values().map(|used| used.offsets).sum()
+    }
+
     pub(crate) fn has(&self, group: &GroupId) -> bool {
         self.groups.contains_key(group)
     }

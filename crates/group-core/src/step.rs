@@ -12,11 +12,13 @@ pub(crate) struct Step<'a> {
     pub(crate) topics: &'a dyn Topics,
     pub(crate) now: Now,
     pub(crate) effects: Effects,
+    /// Generations that groups of the classic protocol began.
+    pub(crate) generations: u64,
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(config: &'a GroupConfig, topics: &'a dyn Topics, now: Now) -> Self {
-        Self { config, topics, now, effects: Effects::default() }
+        Self { config, topics, now, effects: Effects::default(), generations: 0 }
     }
 
     /// To be stored. The caller has changed the state, or does so before it returns.

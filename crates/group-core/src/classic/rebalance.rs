@@ -137,6 +137,7 @@ impl Group {
             Syncs { missing: self.members.keys().cloned().collect(), deadline: Some(deadline) };
         self.alarm.no_later_than(deadline);
         self.enter(step, State::CompletingRebalance(syncs));
+        step.generations += 1;
         let members: Vec<MemberId> = self.members.keys().cloned().collect();
         for id in members {
             let leads = self.is_leader(&id);

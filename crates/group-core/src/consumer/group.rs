@@ -181,6 +181,10 @@ impl Group {
         }
     }
 
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -75,6 +75,13 @@ impl AnyGroup {
         }
     }
 
+    pub(super) fn member_count(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.member_count(),
+            Self::Consumer(group) => group.member_count(),
+        }
+    }
+
     // ---- Offsets ----
 
     pub(super) fn check_commit(

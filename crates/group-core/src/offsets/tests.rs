@@ -198,7 +198,7 @@ fn offsets_of_a_group_expire_a_retention_after_it_became_empty_however_old_they_
     world.pass(700_000);
     assert_eq!(world.committed("t").0, -1);
     assert_eq!(world.last_record(), Some(Record::Group(GROUP.into(), None)), "the group as well");
-    assert_eq!(world.groups.group_count(), 0);
+    assert_eq!(world.groups.counts().groups, 0);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn joins_out_of_bounds_are_refused() {
         change(&mut request, &long);
         assert_eq!(refused(&mut world, request), error);
     }
-    assert_eq!(world.groups.group_count(), 0, "nothing is kept of them");
+    assert_eq!(world.groups.counts().groups, 0, "nothing is kept of them");
 }
 
 #[test]

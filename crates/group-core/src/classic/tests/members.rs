@@ -20,9 +20,9 @@ fn a_new_member_is_given_an_id_to_join_with() {
 fn an_id_nobody_comes_for_is_forgotten_and_the_group_with_it() {
     let mut world = World::new(&[("t", 4)]);
     world.call(Request::Join(join("")));
-    assert_eq!(world.groups.group_count(), 1);
+    assert_eq!(world.groups.counts().groups, 1);
     world.pass(10_000);
-    assert_eq!(world.groups.group_count(), 0);
+    assert_eq!(world.groups.counts().groups, 0);
     assert!(world.log.is_empty());
 }
 
@@ -141,7 +141,7 @@ fn a_first_member_without_protocols_is_refused() {
     request.protocols.clear();
     let token = world.call(Request::Join(request));
     assert_eq!(world.joined(token).error, ErrorCode::InconsistentGroupProtocol);
-    assert_eq!(world.groups.group_count(), 0);
+    assert_eq!(world.groups.counts().groups, 0);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_promised_id_can_leave() {
     let token = world.call(Request::Join(join("")));
     let id = world.joined(token).member;
     assert_eq!(world.leave(id.as_str(), None).members[0].error, ErrorCode::None);
-    assert_eq!(world.groups.group_count(), 0);
+    assert_eq!(world.groups.counts().groups, 0);
 }
 
 #[test]

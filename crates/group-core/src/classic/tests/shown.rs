@@ -5,7 +5,7 @@ use thalweg_types::{ErrorCode, GroupId};
 use crate::request::ListGroups;
 use crate::response::DescribedGroup;
 use crate::testing::{GROUP, World};
-use crate::{Record, Request, Response};
+use crate::{Counts, Record, Request, Response};
 
 fn describe(world: &mut World, group: &str) -> DescribedGroup {
     match world.ask(Request::DescribeGroups(vec![group.into()])) {
@@ -96,4 +96,16 @@ fn only_groups_without_members_are_deleted_and_their_offsets_with_them() {
     world.reload();
     assert_eq!(list(&mut world, &[], &[]), []);
     assert_eq!(world.committed("t").0, -1);
+}
+
+#[test]
+fn what_there_is_can_be_counted() {
+    let mut world = World::new(&[("t", 4), ("u", 4)]);
+    let members = world.stable(3);
+    world.commit(members[0].member.as_str(), 1, "t", 5);
+    world.commit(members[0].member.as_str(), 1, "u", 6);
+    let counts = Counts { groups: 1, members: 3, offsets: 2, rebalances: 1 };
+    assert_eq!(world.groups.counts(), counts);
+    world.reload();
+    assert_eq!(world.groups.counts(), Counts { rebalances: 0, ..counts });
 }

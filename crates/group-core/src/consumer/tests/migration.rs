@@ -321,7 +321,7 @@ fn an_empty_group_becomes_what_the_next_member_speaks() {
     assert!(world.is_classic());
     world.check_log();
     world.fail_over();
-    assert_eq!(world.groups.group_count(), 0, "nothing is left of either in the log");
+    assert_eq!(world.groups.counts().groups, 0, "nothing is left of either in the log");
 }
 
 // ---- Classic members among others ----
