@@ -36,4 +36,4 @@ pub use core::{Core, CorruptRecord, Effects, KeyValue, Now, Refusal, Token};
 pub use fence::{FENCE_KEY, Fence};
 pub use machine::{Action, Limits, Machine, Report, Ticket};
 pub use port::{Condition, LogEnds, LogPort, PortError};
-pub use shell::{Shell, ShellOptions, Standing, Status};
+pub use shell::{Counts, Lease, Shell, ShellOptions, Standing};

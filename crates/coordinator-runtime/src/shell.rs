@@ -21,7 +21,12 @@ use crate::port::{LogEnds, LogPort, PortError};
 /// Inputs taken in before what they led to is sent: what they decide shares batches.
 const INPUTS_AT_ONCE: usize = 256;
 
-#[derive(Debug, Clone)]
+const FAILURES_PER_WARNING: u32 = 10;
+
+/// Until when the coordinator's session surely holds; `None`: it does not.
+pub type Lease = Arc<dyn Fn() -> Option<Moment> + Send + Sync>;
+
+#[derive(Clone)]
 pub struct ShellOptions {
     /// The partition's name in log lines.
     pub name: String,
@@ -31,16 +36,16 @@ pub struct ShellOptions {
     /// Random, another one for every shell.
     pub chain_base: u64,
     pub clock: Arc<dyn Clock>,
-    /// Until when (a [`Moment`] of the clock) the coordinator's session surely holds; renewed by whoever keeps the session.
-    pub lease_until: Arc<AtomicU64>,
+    pub lease: Lease,
+    /// Of all partitions together.
+    pub counts: Arc<Counts>,
 }
 
-/// One partition that is hosted. Dropping it gives the partition up: whoever waits is told that another coordinator serves.
-#[derive(Debug)]
+/// One partition that is hosted, until it is stopped or dropped.
 pub struct Shell<C: Core> {
     inputs: mpsc::UnboundedSender<Input<C>>,
     tokens: AtomicU64,
-    status: Arc<Status>,
+    standing: Arc<AtomicU8>,
 }
 
 /// What a partition does.
@@ -51,15 +56,14 @@ pub enum Standing {
     Stopped,
 }
 
-/// Counts of one partition since it was started, to be looked at from anywhere.
+/// What has happened since the process began, to be looked at from anywhere.
 #[derive(Debug, Default)]
-pub struct Status {
-    standing: AtomicU8,
+pub struct Counts {
+    /// Loads begun, those that did not get to their end, and the time that the others took.
     pub loads: AtomicU64,
     pub loads_failed: AtomicU64,
-    /// Of the last load that came to its end.
-    pub load_ms: AtomicU64,
-    pub load_records: AtomicU64,
+    pub loaded_ms: AtomicU64,
+    pub loaded_records: AtomicU64,
     pub appends: AtomicU64,
     pub checks: AtomicU64,
     /// Times that what was decided had to be thrown away.
@@ -74,6 +78,7 @@ enum Input<C: Core> {
     },
     Cancel(Token),
     Event(C::Event),
+    Stop,
 }
 
 /// An answer of the log.
@@ -101,7 +106,7 @@ where
         P: LogPort,
     {
         let (inputs, receiver) = mpsc::unbounded_channel();
-        let status = Arc::new(Status::default());
+        let standing = Arc::new(AtomicU8::new(Standing::Loading as u8));
         let now = now_of(&*options.clock);
         let (limits, node, epoch) = (options.limits, options.node, options.epoch);
         let machine = Machine::new(make, limits, node, epoch, options.chain_base, now);
@@ -109,12 +114,13 @@ where
             machine,
             port,
             options,
-            status: Arc::clone(&status),
+            standing: Arc::clone(&standing),
             callers: HashMap::new(),
             pending: FuturesUnordered::new(),
+            failures: 0,
         };
         tokio::spawn(task.run(receiver));
-        Self { inputs, tokens: AtomicU64::new(0), status }
+        Self { inputs, tokens: AtomicU64::new(0), standing }
     }
 
     /// Has the core serve a call. Dropping the future is no longer to wait for the answer; what was decided stays.
@@ -135,8 +141,18 @@ where
         let _ = self.inputs.send(Input::Event(event));
     }
 
-    pub fn status(&self) -> &Arc<Status> {
-        &self.status
+    /// Gives the partition up: whoever waits is told that another coordinator serves.
+    pub fn stop(&self) {
+        // A task that is gone has stopped.
+        let _ = self.inputs.send(Input::Stop);
+    }
+
+    pub fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            0 => Standing::Loading,
+            1 => Standing::Serving,
+            _ => Standing::Stopped,
+        }
     }
 }
 
@@ -155,31 +171,17 @@ impl<C: Core> Drop for Waiting<'_, C> {
     }
 }
 
-// ---- Status ----
-
-impl Status {
-    pub fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::Relaxed) {
-            0 => Standing::Loading,
-            1 => Standing::Serving,
-            _ => Standing::Stopped,
-        }
-    }
-
-    fn set(&self, standing: Standing) {
-        self.standing.store(standing as u8, Ordering::Relaxed);
-    }
-}
-
 // ---- Task ----
 
 struct Task<C: Core, F, P> {
     machine: Machine<C, F>,
     port: P,
     options: ShellOptions,
-    status: Arc<Status>,
+    standing: Arc<AtomicU8>,
     callers: HashMap<Token, oneshot::Sender<Result<C::Response, Refusal>>>,
     pending: Pending,
+    /// Loads that failed since the last one that did not.
+    failures: u32,
 }
 
 impl<C, F, P> Task<C, F, P>
@@ -194,11 +196,12 @@ where
             let pause = self.pause();
             tokio::select! {
                 input = inputs.recv() => {
-                    let Some(input) = input else { break };
-                    self.take(input);
-                    for _ in 1..INPUTS_AT_ONCE {
-                        let Ok(input) = inputs.try_recv() else { break };
-                        self.take(input);
+                    if !input.is_some_and(|input| self.take(input)) {
+                        break;
+                    }
+                    let more = std::iter::from_fn(|| inputs.try_recv().ok());
+                    if !more.take(INPUTS_AT_ONCE).all(|input| self.take(input)) {
+                        break;
                     }
                 }
                 Some(done) = self.pending.next() => self.take_done(done),
@@ -208,7 +211,11 @@ where
         }
         self.machine.stop();
         self.act();
-        self.status.set(Standing::Stopped);
+        self.set(Standing::Stopped);
+    }
+
+    fn set(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
     fn now(&self) -> Now {
@@ -224,9 +231,10 @@ where
         Duration::from_millis(ms.min(60_000))
     }
 
-    fn take(&mut self, input: Input<C>) {
+    /// Whether to go on.
+    fn take(&mut self, input: Input<C>) -> bool {
         let now = self.now();
-        self.machine.handle_lease(Moment(self.options.lease_until.load(Ordering::Relaxed)));
+        self.machine.handle_lease((self.options.lease)().unwrap_or(Moment(0)));
         match input {
             Input::Call { token, request, answer } => {
                 self.callers.insert(token, answer);
@@ -237,7 +245,9 @@ where
                 self.machine.cancel(token);
             }
             Input::Event(event) => self.machine.handle_event(event, now),
+            Input::Stop => return false,
         }
+        true
     }
 
     fn take_done(&mut self, done: Done) {
@@ -262,8 +272,8 @@ where
                     self.pending.push(Box::pin(async move { Done::Read(ticket, read.await) }));
                 }
                 Action::Append { ticket, condition, batch } => {
-                    let count =
-                        if batch.is_empty() { &self.status.checks } else { &self.status.appends };
+                    let counts = &self.options.counts;
+                    let count = if batch.is_empty() { &counts.checks } else { &counts.appends };
                     count.fetch_add(1, Ordering::Relaxed);
                     let appended = self.port.append(condition, batch);
                     self.pending
@@ -280,27 +290,37 @@ where
         }
     }
 
-    fn report(&self, report: Report) {
-        let (name, epoch) = (&self.options.name, self.options.epoch);
+    fn report(&mut self, report: Report) {
+        let ShellOptions { name, epoch, counts, .. } = &self.options;
+        let set = |standing: Standing| self.standing.store(standing as u8, Ordering::Relaxed);
+        let add = |count: &AtomicU64, amount| count.fetch_add(amount, Ordering::Relaxed);
         match report {
             Report::Loading => {
-                self.status.set(Standing::Loading);
-                self.status.loads.fetch_add(1, Ordering::Relaxed);
+                set(Standing::Loading);
+                add(&counts.loads, 1);
                 debug!(partition = %name, %epoch, "loading");
             }
             Report::Serving { records, ms } => {
-                self.status.set(Standing::Serving);
-                self.status.load_ms.store(ms, Ordering::Relaxed);
-                self.status.load_records.store(records, Ordering::Relaxed);
+                set(Standing::Serving);
+                self.failures = 0;
+                add(&counts.loaded_ms, ms);
+                add(&counts.loaded_records, records);
                 info!(partition = %name, %epoch, records, ms, "coordinates");
             }
             Report::LoadFailed(why) => {
-                self.status.loads_failed.fetch_add(1, Ordering::Relaxed);
-                warn!(partition = %name, %epoch, why, "cannot be loaded, is tried again");
+                add(&counts.loads_failed, 1);
+                self.failures += 1;
+                // At first, a topic or a leader is only new. Then it is worth a word, but not one a second.
+                if self.failures.is_multiple_of(FAILURES_PER_WARNING) {
+                    let failures = self.failures;
+                    warn!(partition = %name, %epoch, failures, why, "cannot be loaded, is tried again");
+                } else {
+                    debug!(partition = %name, %epoch, why, "cannot be loaded, is tried again");
+                }
             }
             Report::Dropped(why) => {
-                self.status.set(Standing::Loading);
-                self.status.dropped.fetch_add(1, Ordering::Relaxed);
+                set(Standing::Loading);
+                add(&counts.dropped, 1);
                 warn!(partition = %name, %epoch, why, "what was not committed is void, loading anew");
             }
         }

@@ -117,7 +117,10 @@ impl Log {
         let committed = self.batches.partition_point(|batch| batch.end <= self.committed);
         self.batches.truncate(committed + kept);
         let known = committed.saturating_sub(forgotten);
-        self.high_watermark = self.batches.get(known).map_or(self.end(), |batch| batch.base);
+        self.high_watermark = match self.batches.get(known) {
+            Some(batch) => batch.base,
+            None => self.end(),
+        };
         self.leader_epoch += 1;
         self.epoch_start = self.end();
         self.chain = 0;
