@@ -31,8 +31,18 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Brokers and coordinators, as they are; `me` is one of them.
     pub fn direct(image: &'a Image, me: NodeId) -> Self {
-        let nodes = image.nodes().filter(|node| node.role != NodeRole::Gateway);
-        let nodes = nodes.filter_map(|node| Listed::of(node)).collect();
+        let listed = |role| {
+            let nodes = image.nodes().filter(move |node| node.role == role);
+            nodes.filter_map(|node| Listed::of(node))
+        };
+        let mut nodes: Vec<_> = listed(NodeRole::Broker).collect();
+        // Where a broker and a coordinator are one process behind one listener, clients are shown one node: some of them tell nodes apart by
+        // their addresses.
+        let apart = listed(NodeRole::Coordinator)
+            .filter(|coordinator| !nodes.iter().any(|broker| broker.is_at_address_of(coordinator)))
+            .collect::<Vec<_>>();
+        nodes.extend(apart);
+        nodes.sort_by_key(|node| node.id);
         Self { image, me, nodes, is_gateways: false }
     }
 
@@ -86,17 +96,15 @@ impl<'a> View<'a> {
 
     /// To whom a client goes for a group of this partition of an internal topic.
     pub fn coordinator(&self, id: TopicIdPartition) -> Option<&Listed<'a>> {
-        let node = self.image.coordinator_node(id)?.id;
-        let listed = match self.is_gateways {
-            false => node,
-            true => {
-                let (high, low) = halves(id.topic_id);
-                self.gateway_for(
-                    high ^ low.rotate_left(32) ^ u64::from(id.partition.0.unsigned_abs()),
-                )?
-            }
-        };
-        self.live_nodes().find(|node| node.id == listed)
+        let node = self.image.coordinator_node(id)?;
+        if !self.is_gateways {
+            let own = Listed::of(node)?;
+            return self.live_nodes().find(|shown| shown.is_at_address_of(&own));
+        }
+        let (high, low) = halves(id.topic_id);
+        let key = high ^ low.rotate_left(32) ^ u64::from(id.partition.0.unsigned_abs());
+        let gateway = self.gateway_for(key)?;
+        self.live_nodes().find(|node| node.id == gateway)
     }
 
     /// One live gateway for what is named by `key`. It stays the same while that gateway lives, whoever else comes and goes (rendezvous
@@ -108,6 +116,10 @@ impl<'a> View<'a> {
 }
 
 impl<'a> Listed<'a> {
+    fn is_at_address_of(&self, other: &Self) -> bool {
+        (self.host, self.port) == (other.host, other.port)
+    }
+
     /// None if the node does not speak Kafka.
     fn of(node: &'a Node) -> Option<Self> {
         let endpoint = node.endpoint(Endpoint::KAFKA)?;
@@ -158,6 +170,18 @@ mod tests {
         assert_eq!(view.nodes().map(|node| node.id).collect::<Vec<_>>(), [NodeId(1)]);
         assert_eq!(view.controller_id(), NodeId(1));
         assert_eq!(View::direct(&image, NodeId(9)).controller_id(), NodeId::NONE);
+    }
+
+    #[test]
+    fn a_broker_and_a_coordinator_behind_one_listener_are_shown_as_one_node() {
+        let mut beside = sample::coordinator(7, false);
+        beside.endpoints[0].host = "host-1".to_owned();
+        let image = sample::coordinated(1, &[beside]);
+        let view = View::direct(&image, NodeId(1));
+        assert_eq!(view.nodes().map(|node| node.id).collect::<Vec<_>>(), [NodeId(1)]);
+        let topic_id = image.topic("__consumer_offsets").unwrap().id;
+        let partition = TopicIdPartition { topic_id, partition: PartitionIndex(0) };
+        assert_eq!(view.coordinator(partition).map(|node| node.id), Some(NodeId(1)));
     }
 
     #[test]

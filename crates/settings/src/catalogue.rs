@@ -15,6 +15,7 @@ pub enum Service {
     Standalone,
     Controller,
     Broker,
+    Coordinator,
     Gateway,
     /// One address in front of several gateways.
     Edge,
@@ -113,6 +114,7 @@ impl Key {
             // The defaults of topics and brokers that the controller decides by.
             (Service::Controller, "broker") => self.broker_config.is_some(),
             (Service::Broker, "broker" | "cluster") => true,
+            (Service::Coordinator, "coordinator" | "cluster") => true,
             (Service::Gateway, "gateway" | "cluster") => true,
             (Service::Edge, "edge") => true,
             _ => false,
@@ -131,6 +133,7 @@ impl fmt::Display for Service {
             Self::Standalone => "standalone",
             Self::Controller => "controller",
             Self::Broker => "broker",
+            Self::Coordinator => "coordinator",
             Self::Gateway => "gateway",
             Self::Edge => "edge",
         })
@@ -171,6 +174,17 @@ pub const RELATIONS: &[Relation] = &[
     Relation::new("broker.log.max_message_bytes", 1, "broker.log.segment_bytes"),
     Relation::new("broker.log.max_message_bytes", 1, "broker.kafka.frame_bytes_max"),
     Relation::new("broker.kafka.frame_bytes_max", 1, "broker.kafka.request_bytes_max"),
+    Relation::new("coordinator.heartbeat_interval_ms", 2, "coordinator.session_timeout_ms"),
+    Relation::new(
+        "coordinator.groups.session_timeout_min_ms",
+        1,
+        "coordinator.groups.session_timeout_max_ms",
+    ),
+    Relation::new(
+        "coordinator.groups.consumer_heartbeat_interval_ms",
+        2,
+        "coordinator.groups.consumer_session_timeout_ms",
+    ),
 ];
 
 /// First word of every environment variable.

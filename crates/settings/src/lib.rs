@@ -25,6 +25,7 @@ pub use endpoint::{HostPort, InvalidEndpoint, Voter};
 pub use error::{Problem, SettingsError};
 pub use layers::{Layers, Loaded, Source};
 pub use sections::{
-    AdvertisedInternal, Broker, Cluster, Controller, Edge, EdgeListener, Gateway, Grpc, Internal,
-    Journal, Kafka, Log, LogFormat, Operations, Settings, Standalone,
+    AdvertisedInternal, AdvertisedKafka, Broker, Cluster, Controller, Coordinator, Edge,
+    EdgeListener, Gateway, Groups, Grpc, Internal, Journal, Kafka, Log, LogFormat, Operations,
+    Settings, Standalone,
 };

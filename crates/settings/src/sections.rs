@@ -24,6 +24,7 @@ pub struct Settings {
     pub broker: Broker,
     pub gateway: Gateway,
     pub edge: Edge,
+    pub coordinator: Coordinator,
 }
 
 /// The whole system in one process.
@@ -187,6 +188,44 @@ pub struct EdgeListener {
     pub address: SocketAddr,
     #[serde(deserialize_with = "endpoints")]
     pub gateways: Vec<HostPort>,
+}
+
+/// The node that keeps groups and their offsets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coordinator {
+    /// Empty = none.
+    pub rack: String,
+    pub heartbeat_interval_ms: u64,
+    pub session_timeout_ms: u64,
+    pub auto_create_topics: bool,
+    pub kafka: AdvertisedKafka,
+    pub internal: AdvertisedInternal,
+    pub groups: Groups,
+}
+
+/// A Kafka listener of which only the address is set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertisedKafka {
+    pub address: SocketAddr,
+    pub advertised_host: String,
+    /// 0 = the port listened on.
+    pub advertised_port: u16,
+}
+
+/// Limits and times of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Groups {
+    pub members_max: usize,
+    pub initial_rebalance_delay_ms: u64,
+    pub session_timeout_min_ms: i32,
+    pub session_timeout_max_ms: i32,
+    pub consumer_heartbeat_interval_ms: u64,
+    pub consumer_session_timeout_ms: u64,
+    pub offsets_retention_ms: u64,
+    pub offset_metadata_bytes_max: usize,
 }
 
 /// Form of the log lines.

@@ -220,7 +220,8 @@ const CLUSTER: &str = "[cluster]\ncontrollers = \"a:9190,b:9190\"\n\
 #[test]
 fn one_file_serves_every_service_and_each_prints_what_it_reads() {
     let config = file(CLUSTER);
-    for service in [Service::Controller, Service::Broker, Service::Gateway] {
+    let services = [Service::Controller, Service::Broker, Service::Coordinator, Service::Gateway];
+    for service in services {
         let loaded = Layers::new().file(Some(config.path().to_owned())).load(service).unwrap();
         let printed = loaded.to_string();
 
@@ -230,7 +231,8 @@ fn one_file_serves_every_service_and_each_prints_what_it_reads() {
         assert_eq!(prints("voters = "), service == Service::Controller, "{printed}");
         assert_eq!(prints("controllers = "), service != Service::Controller, "{printed}");
         assert_eq!(prints("[broker.kafka]\naddress"), service == Service::Broker, "{printed}");
-        assert_eq!(prints("num_partitions"), service != Service::Gateway, "{printed}");
+        let knows_topics = matches!(service, Service::Controller | Service::Broker);
+        assert_eq!(prints("num_partitions"), knows_topics, "{printed}");
     }
     let loaded = Layers::new().file(Some(config.path().to_owned())).load(Service::Broker).unwrap();
     let Broker { data_dir, rack, internal, .. } = loaded.settings.broker;

@@ -1,4 +1,4 @@
-//! A cluster of real processes on loopback: controllers, brokers, gateways, each with a data directory of its own and a proxy before each of
+//! A cluster of real processes on loopback: controllers, brokers, coordinators, gateways, each with a data directory of its own and a proxy before each of
 //! its listeners (see [`network`](crate::network)).
 //!
 //! Every process is started, killed, stopped in its tracks and started again by itself. When a test fails, the data directories and logs of
@@ -28,6 +28,7 @@ pub struct Shape {
     pub controllers: usize,
     pub brokers: usize,
     pub gateways: usize,
+    pub coordinators: usize,
     /// By dotted names.
     pub settings: Vec<(String, String)>,
 }
@@ -51,10 +52,21 @@ struct Member {
 impl Shape {
     /// Brokers that are missed after three seconds; tests have no time for more, and busy machines none for less.
     pub fn new(controllers: usize, brokers: usize, gateways: usize) -> Self {
-        let settings =
-            [("broker.session_timeout_ms", "3000"), ("broker.heartbeat_interval_ms", "500")];
+        let settings = [
+            ("broker.session_timeout_ms", "3000"),
+            ("broker.heartbeat_interval_ms", "500"),
+            ("coordinator.session_timeout_ms", "3000"),
+            ("coordinator.heartbeat_interval_ms", "500"),
+        ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Self { controllers, brokers, gateways, settings: settings.into() }
+        Self { controllers, brokers, gateways, coordinators: 0, settings: settings.into() }
+    }
+
+    /// With so many coordinators.
+    #[must_use]
+    pub fn coordinators(mut self, coordinators: usize) -> Self {
+        self.coordinators = coordinators;
+        self
     }
 
     /// Sets a key for all processes that read it.
@@ -69,7 +81,8 @@ impl Shape {
         let controllers = (1..=self.controllers).map(Party::Controller);
         let brokers = (1..=self.brokers).map(Party::Broker);
         let gateways = (1..=self.gateways).map(Party::Gateway);
-        controllers.chain(brokers).chain(gateways).collect()
+        let coordinators = (1..=self.coordinators).map(Party::Coordinator);
+        controllers.chain(brokers).chain(coordinators).chain(gateways).collect()
     }
 }
 
@@ -77,7 +90,7 @@ impl Shape {
 fn listeners(party: Party) -> &'static [&'static str] {
     match party {
         Party::Controller(_) => &["internal"],
-        Party::Broker(_) => &["kafka", "internal"],
+        Party::Broker(_) | Party::Coordinator(_) => &["kafka", "internal"],
         Party::Gateway(_) => &["grpc"],
         Party::Clients => &[],
     }
@@ -135,14 +148,19 @@ impl Cluster {
     /// When it runs already.
     pub fn spawn(&mut self, party: Party) {
         let mut arguments = self.arguments(party);
-        if !matches!(party, Party::Gateway(_)) {
+        if !matches!(party, Party::Gateway(_) | Party::Coordinator(_)) {
             arguments.push(format!("--data-dir={}", self.data_directory(party).display()));
         }
         let mut variables: Vec<(String, String)> =
             self.settings.iter().map(|(key, value)| (variable(key), value.clone())).collect();
-        if let Party::Broker(_) = party {
+        let section = match party {
+            Party::Broker(_) => Some("broker"),
+            Party::Coordinator(_) => Some("coordinator"),
+            _ => None,
+        };
+        if let Some(section) = section {
             for listener in ["kafka", "internal"] {
-                let key = format!("broker.{listener}.advertised_port");
+                let key = format!("{section}.{listener}.advertised_port");
                 let port = self.proxy(party, listener).port().to_string();
                 variables.push((variable(&key), port));
             }
@@ -164,6 +182,7 @@ impl Cluster {
         let command = match party {
             Party::Controller(_) => "controller",
             Party::Broker(_) => "broker",
+            Party::Coordinator(_) => "coordinator",
             Party::Gateway(_) => "gateway",
             Party::Clients => panic!("clients are no process of the cluster"),
         };

@@ -14,6 +14,7 @@ mod grpcurl;
 pub mod history;
 mod kill_loop;
 mod load;
+pub mod members;
 pub mod network;
 mod node;
 mod process;

@@ -30,6 +30,7 @@ pub use proxy::Proxy;
 pub enum Party {
     Controller(usize),
     Broker(usize),
+    Coordinator(usize),
     Gateway(usize),
     /// Everybody who is no process of the cluster.
     Clients,
@@ -164,6 +165,7 @@ impl fmt::Display for Party {
         match self {
             Self::Controller(number) => write!(f, "controller-{number}"),
             Self::Broker(number) => write!(f, "broker-{number}"),
+            Self::Coordinator(number) => write!(f, "coordinator-{number}"),
             Self::Gateway(number) => write!(f, "gateway-{number}"),
             Self::Clients => f.write_str("clients"),
         }

@@ -40,12 +40,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the whole system in this process: controller, broker and gateway.
+    /// Run the whole system in this process: controller, broker, coordinator and gateway.
     Standalone(Box<services::Standalone>),
     /// Run a controller of a cluster: one of those that vote and decide.
     Controller(Box<services::Controller>),
     /// Run a broker of a cluster: it stores partitions and serves Kafka clients.
     Broker(Box<services::Broker>),
+    /// Run a coordinator of a cluster: it serves consumer groups and their offsets.
+    Coordinator(Box<services::Coordinator>),
     /// Run a gateway of a cluster: it serves gRPC clients.
     Gateway(Box<services::Gateway>),
     /// Give several gateways one address: connections are passed on to them.

@@ -1,4 +1,4 @@
-//! The one binary: `thalweg standalone` runs the system, `thalweg controller`, `broker` and `gateway` parts of it, `thalweg log` looks at its
+//! The one binary: `thalweg standalone` runs the system, `thalweg controller`, `broker`, `coordinator` and `gateway` parts of it, `thalweg log` looks at its
 //! files, every other command is a client of it over gRPC.
 //!
 //! Here: the allocator, the command line, the exit code. 0 = done, 1 = failed, 2 = wrong usage or configuration.
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         cli::Command::Standalone(arguments) => process::standalone(&arguments),
         cli::Command::Controller(arguments) => process::controller(&arguments),
         cli::Command::Broker(arguments) => process::broker(&arguments),
+        cli::Command::Coordinator(arguments) => process::coordinator(&arguments),
         cli::Command::Gateway(arguments) => process::gateway(&arguments),
         cli::Command::Edge(arguments) => process::edge(&arguments),
         cli::Command::Completions { shell } => {

@@ -1,9 +1,9 @@
-//! `thalweg standalone | controller | broker | gateway | edge`: the services, all in one process or each in its own.
+//! `thalweg standalone | controller | broker | coordinator | gateway | edge`: the services, all in one process or each in its own.
 //!
 //! | read | for |
 //! |---|---|
 //! | `composition` | what every process does: settings, logs, signals, exit code |
-//! | `standalone`, `controller`, `broker`, `gateway`, `edge` | which parts run in it, in which order they start and stop |
+//! | `standalone`, `controller`, `broker`, `coordinator`, `gateway`, `edge` | which parts run in it, in which order they start and stop |
 //! | the others | the parts: a machine, listeners, data directories |
 //!
 //! Standard output carries one line for each listener and `ready`, for scripts that start it; everything else is log lines on
@@ -13,6 +13,8 @@ mod broker;
 mod broker_port;
 mod composition;
 mod controller;
+mod coordination;
+mod coordinator;
 mod data_dir;
 mod edge;
 mod error;
@@ -41,6 +43,11 @@ pub(crate) fn controller(arguments: &arguments::Controller) -> ExitCode {
 /// Runs until a signal asks to end.
 pub(crate) fn broker(arguments: &arguments::Broker) -> ExitCode {
     composition::run::<broker::Broker>(arguments.layers(), arguments.common.print_config)
+}
+
+/// Runs until a signal asks to end.
+pub(crate) fn coordinator(arguments: &arguments::Coordinator) -> ExitCode {
+    composition::run::<coordinator::Coordinator>(arguments.layers(), arguments.common.print_config)
 }
 
 /// Runs until a signal asks to end.

@@ -453,4 +453,132 @@ pub const KEYS: &[Key] = &[
         "Connections open at a time on each listener of the edge; further ones wait to be accepted.",
     )
     .in_cluster_only(),
+    Key::new(
+        "coordinator.rack",
+        Kind::Name,
+        Default::Text(""),
+        "Where the coordinator stands, as Kafka clients are told.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "coordinator.heartbeat_interval_ms",
+        2 * SECOND_MS,
+        100,
+        HOUR_MS,
+        "How often the coordinator shows the controller that it is alive.",
+    ),
+    Key::integer(
+        "coordinator.session_timeout_ms",
+        9 * SECOND_MS,
+        1000,
+        HOUR_MS,
+        "How long after its last answered heartbeat the coordinator counts as alive; as long as the controllers' `broker.session_timeout_ms`, or less.",
+    ),
+    Key::new(
+        "coordinator.auto_create_topics",
+        Kind::Boolean,
+        Default::Boolean(true),
+        "Whether a Kafka client that asks this coordinator for an unknown topic and allows its creation gets it.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "coordinator.kafka.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:9092"),
+        "Address of the Kafka listener.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "coordinator.kafka.advertised_host",
+        Kind::Host,
+        Default::HostOf("coordinator.kafka.address"),
+        "Host that clients are told to connect to.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "coordinator.kafka.advertised_port",
+        0,
+        0,
+        65_535,
+        "Port that clients are told to connect to; 0 is the port listened on.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "coordinator.internal.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:9190"),
+        "Address of the gRPC listener for gateways.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "coordinator.internal.advertised_host",
+        Kind::Host,
+        Default::HostOf("coordinator.internal.address"),
+        "Host that gateways are told to connect to.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "coordinator.internal.advertised_port",
+        0,
+        0,
+        65_535,
+        "Port that gateways are told to connect to; 0 is the port listened on.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "coordinator.groups.members_max",
+        10_000,
+        1,
+        1_000_000,
+        "Members of one group. Kafka's `group.max.size`.",
+    ),
+    Key::integer(
+        "coordinator.groups.initial_rebalance_delay_ms",
+        3 * SECOND_MS,
+        0,
+        HOUR_MS,
+        "How long an empty group of the classic protocol waits for more members when the first one joins. Kafka's `group.initial.rebalance.delay.ms`.",
+    ),
+    Key::integer(
+        "coordinator.groups.session_timeout_min_ms",
+        6 * SECOND_MS,
+        1,
+        DAY_MS,
+        "Shortest session timeout that a member of the classic protocol may ask for. Kafka's `group.min.session.timeout.ms`.",
+    ),
+    Key::integer(
+        "coordinator.groups.session_timeout_max_ms",
+        1_800 * SECOND_MS,
+        1,
+        DAY_MS,
+        "Longest session timeout that a member of the classic protocol may ask for. Kafka's `group.max.session.timeout.ms`.",
+    ),
+    Key::integer(
+        "coordinator.groups.consumer_heartbeat_interval_ms",
+        5 * SECOND_MS,
+        100,
+        HOUR_MS,
+        "How often members of the consumer protocol are told to send heartbeats. Kafka's `group.consumer.heartbeat.interval.ms`.",
+    ),
+    Key::integer(
+        "coordinator.groups.consumer_session_timeout_ms",
+        45 * SECOND_MS,
+        200,
+        DAY_MS,
+        "How long a member of the consumer protocol may be silent. Kafka's `group.consumer.session.timeout.ms`.",
+    ),
+    Key::integer(
+        "coordinator.groups.offsets_retention_ms",
+        7 * DAY_MS,
+        1,
+        UNBOUNDED,
+        "How long committed offsets outlive the last use of their group. Kafka's `offsets.retention.minutes`.",
+    ),
+    Key::integer(
+        "coordinator.groups.offset_metadata_bytes_max",
+        4 * KIB,
+        0,
+        MIB / 2,
+        "Longest text that may be kept with a committed offset. Kafka's `offset.metadata.max.bytes`.",
+    ),
 ];

@@ -1,5 +1,6 @@
 """librdkafka on the command line; verbs and formats are those of ../README.md."""
 
+import signal
 import sys
 import threading
 import time
@@ -83,6 +84,69 @@ def consume(bootstrap, topic, partition, start, count):
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
+def group(bootstrap, topic, name, strategy):
+    config = {
+        "bootstrap.servers": bootstrap,
+        "group.id": name,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+    }
+    if strategy == "consumer":
+        config["group.protocol"] = "consumer"
+    else:
+        config.update({
+            "partition.assignment.strategy": strategy,
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500,
+        })
+    consumer = Consumer(config)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    next_offsets = {}
+
+    def say(*words):
+        print(time.time_ns() // 1000, *words, flush=True)
+
+    def commit(partitions):
+        positions = [TopicPartition(topic, p, next_offsets[p]) for p in partitions if p in next_offsets]
+        if positions:
+            for done in consumer.commit(offsets=positions, asynchronous=False):
+                if not done.error:
+                    say("committed", done.partition, done.offset)
+
+    def on_assign(_, partitions):
+        for partition in partitions:
+            next_offsets.pop(partition.partition, None)
+            say("own", partition.partition)
+
+    def on_revoke(_, partitions):
+        try:
+            commit([partition.partition for partition in partitions])
+        except KafkaException as failure:
+            say("uncommitted", failure.args[0].name())
+        on_lost(_, partitions)
+
+    def on_lost(_, partitions):
+        for partition in partitions:
+            next_offsets.pop(partition.partition, None)
+            say("lost", partition.partition)
+
+    consumer.subscribe([topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+    while not stopping.is_set():
+        messages = consumer.consume(100, timeout=0.2)
+        for message in messages:
+            if message.error():
+                say("error", message.error().name())
+                continue
+            say("got", message.partition(), message.offset())
+            next_offsets[message.partition()] = message.offset() + 1
+        try:
+            commit({message.partition() for message in messages if not message.error()})
+        except KafkaException as failure:
+            say("uncommitted", failure.args[0].name())
+    consumer.close()
+
+
 def offsets(bootstrap, topic, partition, timestamp):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused"})
     earliest, latest = consumer.get_watermark_offsets(TopicPartition(topic, int(partition)), timeout=PATIENCE)
@@ -150,7 +214,7 @@ def split_headers(text):
 
 VERBS = {
     "produce": produce, "consume": consume, "offsets": offsets, "create": create, "describe": describe,
-    "configs": configs, "grow": grow, "delete": delete, "list": list_topics,
+    "configs": configs, "grow": grow, "delete": delete, "list": list_topics, "group": group,
 }
 
 if __name__ == "__main__":

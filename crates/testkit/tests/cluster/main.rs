@@ -1,5 +1,6 @@
 //! Clusters of real processes on loopback: how they come up, what they live through, what they refuse.
 
+mod coordinators;
 mod load;
 mod quorum;
 mod start;

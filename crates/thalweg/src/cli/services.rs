@@ -99,6 +99,28 @@ pub(crate) struct Broker {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
+  thalweg coordinator --controllers controller-1:9190,controller-2:9190,controller-3:9190 \\
+      --internal-address 0.0.0.0:9190 --kafka-address 0.0.0.0:9092
+
+It keeps nothing on disk; run two or more, which share the groups and take over from each other. It is ready when the
+controllers know it. Every setting can also come from a TOML file (--config) or from the environment
+(THALWEG__CLUSTER__CONTROLLERS=controller-1:9190); see docs/configuration.md.")]
+pub(crate) struct Coordinator {
+    /// Where controllers are reached, comma-separated; some of them are enough.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(crate) controllers: Option<String>,
+    /// Address of the Kafka listener [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) kafka_address: Option<SocketAddr>,
+    /// Address of the gRPC listener for gateways [default: 127.0.0.1:9190].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) internal_address: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
   thalweg gateway --controllers controller-1:9190,controller-2:9190,controller-3:9190 --grpc-address 0.0.0.0:50051
 
 It keeps nothing; run as many as there is work for. It is ready when it knows the cluster. Every setting can also come
@@ -181,6 +203,16 @@ impl Broker {
             .flag("broker.data_dir", "--data-dir", data_dir)
             .flag("broker.kafka.address", "--kafka-address", self.kafka_address)
             .flag("broker.internal.address", "--internal-address", self.internal_address)
+    }
+}
+
+impl Coordinator {
+    pub(crate) fn layers(&self) -> Layers {
+        self.common
+            .layers()
+            .flag("cluster.controllers", "--controllers", self.controllers.as_ref())
+            .flag("coordinator.kafka.address", "--kafka-address", self.kafka_address)
+            .flag("coordinator.internal.address", "--internal-address", self.internal_address)
     }
 }
 

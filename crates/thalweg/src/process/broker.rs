@@ -83,7 +83,7 @@ impl Composition for Broker {
         let replication = broker.replication_service().into_server();
         let routes = Routes::new().with(gateways).with(replication);
         let internal = Server::new(ServerOptions::default()).serve_on(listener, routes)?;
-        let kafka = kafka::serve(settings, kafka, &broker, &machine)?;
+        let kafka = kafka::serve(settings, kafka, kafka::backend(&broker, &machine), &machine)?;
         Operations::started(&machine);
         Ok(Self { kafka, streams, internal, broker, operations, slot: logs.slot })
     }

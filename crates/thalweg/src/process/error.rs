@@ -27,6 +27,8 @@ pub(super) enum StartError {
     Controllers(#[from] thalweg_rpc::InvalidEndpoints),
     #[error("a setting that Kafka knows: {0}")]
     Config(#[from] thalweg_metadata_core::config::InvalidConfig),
+    #[error("the controllers do not take this node: {0}")]
+    Registration(thalweg_rpc::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }

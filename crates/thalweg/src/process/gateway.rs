@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use thalweg_gateway::port::{BrokerPort, NoCoordinators};
+use thalweg_gateway::port::{BrokerPort, CoordinatorPort, NoCoordinators};
 use thalweg_gateway::{GatewayHandle, GatewayOptions, Metrics, Parts};
 use thalweg_gateway::{RoutedBrokers, RoutedOptions};
 use thalweg_metadata_feed::{Feed, FeedOptions, controllers};
@@ -45,7 +45,9 @@ impl Composition for Gateway {
         // The feed goes on for as long as it is held here.
         let _ = feed.wait_for(LogIndex(1)).await;
         let port = RoutedBrokers::new(feed.clone(), RoutedOptions::default());
-        let gateway = serve(settings, listener, controllers, feed, port, &machine).await?;
+        let gateway =
+            serve(settings, listener, controllers, feed, port, Arc::new(NoCoordinators), &machine)
+                .await?;
         Operations::started(&machine);
         Ok(Self { gateway, operations })
     }
@@ -71,6 +73,7 @@ pub(super) async fn serve(
     controller: impl Into<LeaderChannel>,
     feed: Feed,
     port: impl BrokerPort,
+    coordinators: Arc<dyn CoordinatorPort>,
     machine: &Machine,
 ) -> Result<GatewayHandle, StartError> {
     let grpc = &settings.gateway.grpc;
@@ -82,7 +85,7 @@ pub(super) async fn serve(
     };
     let parts = Parts {
         broker: Arc::new(port),
-        coordinators: Arc::new(NoCoordinators),
+        coordinators,
         feed,
         controller: controller.into(),
         clock: Arc::clone(&machine.clock),

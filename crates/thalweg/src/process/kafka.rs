@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_broker::{Broker, KafkaBackend};
+use thalweg_kafka::Backend;
 use thalweg_kafka::listener::{Bound, ListenerHandle, ListenerOptions};
 use thalweg_settings::Settings;
 
@@ -11,10 +12,15 @@ use super::error::StartError;
 use super::kafka_metrics::KafkaMetrics;
 use super::machine::Machine;
 
+/// What the listener of a broker alone is served by.
+pub(super) fn backend(broker: &Arc<Broker>, machine: &Machine) -> KafkaBackend {
+    KafkaBackend::new(Arc::clone(broker), Arc::clone(&machine.random))
+}
+
 pub(super) fn serve(
     settings: &Settings,
     bound: Bound,
-    broker: &Arc<Broker>,
+    backend: impl Backend,
     machine: &Machine,
 ) -> Result<ListenerHandle, StartError> {
     let kafka = &settings.broker.kafka;
@@ -29,7 +35,6 @@ pub(super) fn serve(
         idle_timeout: Duration::from_millis(kafka.idle_timeout_ms),
         ..ListenerOptions::new(bound.local_addr())
     };
-    let backend = KafkaBackend::new(Arc::clone(broker), Arc::clone(&machine.random));
     let handle = bound.start(options, Arc::new(backend))?;
     let metrics = KafkaMetrics(handle.counters());
     machine.registry.register(|registry| registry.register_collector(Box::new(metrics)));

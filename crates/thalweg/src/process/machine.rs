@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thalweg_broker::Broker;
 use thalweg_controller::{Standing, StandingWatch};
+use thalweg_controller_client::{NodeSession, Standing as NodeStanding};
 use thalweg_env::fs::{Fs, RealFs};
 use thalweg_env::{Clock, OsRandom, Random, SystemClock};
 use thalweg_metadata_feed::Feed;
@@ -56,6 +57,18 @@ impl Machine {
                 Err("this controller's part in it has ended; see its log, and restart it"
                     .to_owned())
             }
+        });
+    }
+
+    /// Whether the controllers take this node for alive.
+    pub(super) fn check_session(&self, session: &NodeSession) {
+        let standing = session.standing();
+        self.readiness.check("session", move || match &*standing.borrow() {
+            NodeStanding::Held(_) => Ok(()),
+            NodeStanding::Registering => Err("registering with the controllers".to_owned()),
+            NodeStanding::Refused(error) => Err(format!("refused: {error}")),
+            NodeStanding::Replaced => Err("another process has taken its place".to_owned()),
+            NodeStanding::Left => Err("it has left".to_owned()),
         });
     }
 

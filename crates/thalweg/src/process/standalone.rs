@@ -14,9 +14,10 @@
 
 use std::sync::Arc;
 
-use thalweg_broker::{Broker, LogEvents, Parts};
+use thalweg_broker::{Broker, InternalService, InternalStreams, LogEvents, Parts};
 use thalweg_controller::{Controller, ControllerOptions};
 use thalweg_controller_client::ControllerClient;
+use thalweg_coordinator::{Brokers, Coordinator, KafkaBackend};
 use thalweg_gateway::GatewayHandle;
 use thalweg_kafka::listener::{Bound, ListenerHandle};
 use thalweg_metadata_core::{Endpoint, StaticConfigs};
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 
 use super::broker_port::LocalBroker;
 use super::composition::Composition;
+use super::coordination::{self, BothBackends, LocalCoordinator, Node};
 use super::data_dir::StandaloneDir;
 use super::error::StartError;
 use super::machine::Machine;
@@ -38,11 +40,19 @@ use super::{broker, controller, gateway, kafka, log_dir};
 pub(super) struct Standalone {
     gateway: GatewayHandle,
     kafka: ListenerHandle,
+    coordination: Coordination,
     broker: Arc<Broker>,
     /// Serves the controller's calls in memory.
     internal: ServerHandle,
     controller: thalweg_controller::Handle,
     operations: Operations,
+}
+
+struct Coordination {
+    coordinator: Arc<Coordinator>,
+    /// From the coordinator to the broker.
+    streams: InternalStreams,
+    between: ServerHandle,
 }
 
 /// Addresses taken, nothing served yet.
@@ -71,6 +81,7 @@ impl Composition for Standalone {
         machine.check_metadata(&feed);
 
         let endpoints = endpoints(settings, &addresses)?;
+        let identity = coordination::identity_beside(log_dir.meta().dir_id);
         let broker = Broker::start(Parts {
             options: broker::options(settings, configs, endpoints, &machine),
             log_dir,
@@ -83,12 +94,31 @@ impl Composition for Standalone {
         .await?;
         machine.check_broker(&broker);
 
-        let kafka = kafka::serve(settings, addresses.kafka, &broker, &machine)?;
+        // The coordinator reaches its partitions as it would in a cluster, and clients reach it where they reach the broker.
+        let (service, streams) = InternalService::new(Arc::clone(&broker));
+        let (between, connector) =
+            Server::new(ServerOptions::default()).serve_in_memory(Routes::new().with(service));
+        let (coordinator, session) = coordination::start(
+            settings,
+            &machine,
+            &feed,
+            &ControllerClient::new(channel.clone()),
+            Brokers::local(channel_in_memory(connector)),
+            Node { identity, endpoints: vec![broker::kafka_endpoint(settings, &addresses.kafka)] },
+        );
+        session.registered().await.map_err(StartError::Registration)?;
+        let backend = BothBackends::new(
+            kafka::backend(&broker, &machine),
+            KafkaBackend::new(Arc::clone(&coordinator)),
+        );
+        let kafka = kafka::serve(settings, addresses.kafka, backend, &machine)?;
         let port = LocalBroker::new(Arc::clone(&broker));
+        let groups = Arc::new(LocalCoordinator(Arc::clone(&coordinator)));
         let gateway =
-            gateway::serve(settings, addresses.grpc, channel, feed, port, &machine).await?;
+            gateway::serve(settings, addresses.grpc, channel, feed, port, groups, &machine).await?;
         Operations::started(&machine);
-        Ok(Self { gateway, kafka, broker, internal, controller, operations })
+        let coordination = Coordination { coordinator, streams, between };
+        Ok(Self { gateway, kafka, coordination, broker, internal, controller, operations })
     }
 
     async fn shutdown(self) {
@@ -97,6 +127,12 @@ impl Composition for Standalone {
         tracing::debug!("gateway stopped");
         self.kafka.shutdown().await;
         tracing::debug!("Kafka listener stopped");
+        let Coordination { coordinator, streams, between } = self.coordination;
+        coordinator.stop();
+        drop(coordinator);
+        streams.close();
+        between.shutdown().await;
+        tracing::debug!("coordinator stopped");
         self.broker.shutdown().await;
         tracing::debug!("broker stopped");
         drop(self.broker);
