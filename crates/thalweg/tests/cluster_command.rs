@@ -47,7 +47,9 @@ fn nodes_quorum_and_partitions_are_shown() {
     let Some(shell) = Shell::start() else { return };
     shell.ok("topic create orders --partitions 3");
     let status = shell.json("cluster status");
-    assert_eq!((&status["live_nodes"], &status["nodes"]), (&json!(1), &json!(1)));
+    // The broker, and the coordinator beside it, which may be let in a moment later.
+    assert_eq!(status["nodes"], json!(2));
+    assert!(status["live_nodes"].as_u64().is_some_and(|live| live >= 1), "{status}");
     assert_eq!((&status["partitions"], &status["controller_id"]), (&json!(3), &json!(1)));
     for trouble in ["without_leader", "below_minimum", "under_replicated", "reassigning"] {
         assert_eq!(status[trouble], json!(0), "{trouble}");
@@ -55,6 +57,7 @@ fn nodes_quorum_and_partitions_are_shown() {
     let nodes = shell.json("cluster nodes");
     assert_eq!(nodes[0]["node_id"], json!(1));
     assert_eq!(nodes[0]["state"], json!("live"));
+    assert_eq!((&nodes[0]["role"], &nodes[1]["role"]), (&json!("broker"), &json!("coordinator")));
     assert_eq!((&nodes[0]["leaders"], &nodes[0]["replicas"]), (&json!(3), &json!(3)));
     let quorum = shell.json("cluster quorum");
     assert_eq!(quorum["leader_id"], json!(1));
@@ -62,7 +65,7 @@ fn nodes_quorum_and_partitions_are_shown() {
     assert_eq!(shell.json("cluster reassignments"), json!([]));
     let table = shell.ok("cluster nodes");
     assert!(table.starts_with("ID") && table.contains("live"), "{table}");
-    assert!(shell.ok("cluster status").contains("1 of 1"));
+    assert!(shell.ok("cluster status").contains(" of 2"));
 }
 
 #[test]
