@@ -7,8 +7,6 @@
 //! handed out as they came in. Older ones are read from their segment: at once when little is asked and cached, otherwise on a blocking
 //! thread, so that a slow disk holds up nobody else; their checksums are verified on the way (D2).
 
-mod memory;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{FetchError, NotCurrent, Unknown};
 use crate::partition::{Partition, View};
-pub use memory::FetchMemory;
-use memory::Lease;
+pub use thalweg_kafka::fetch::FetchMemory;
+use thalweg_kafka::fetch::Lease;
 
 /// What a reader asks for.
 #[derive(Debug)]

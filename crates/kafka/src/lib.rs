@@ -15,6 +15,7 @@ pub mod api;
 pub mod backend;
 pub mod codec;
 pub mod consumer_protocol;
+pub mod fetch;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod listener;

@@ -1,25 +1,27 @@
-//! Fetch, for consumers: in full, or within a session (KIP-227), of which [`Sessions`] tells.
-
-mod session;
-mod sessions;
+//! Fetch, for consumers: in full, or within a session (KIP-227), of which [`Sessions`](thalweg_kafka::fetch::Sessions) tells.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thalweg_env::Random;
+use thalweg_kafka::fetch::{
+    BYTES_MAX, Bounds, Call, NEW_SESSION, NO_SESSION, Session, Topic, WITHOUT_SESSION, Wanted,
+};
 use thalweg_kafka::messages::fetch::{LeaderIdAndEpoch, PartitionData};
 use thalweg_kafka::messages::{FetchRequest, FetchResponse};
 use thalweg_record::Batches;
-use thalweg_types::{CompressionType, ErrorCode, IsolationLevel, NodeId};
+use thalweg_types::{
+    CompressionType, ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicId,
+};
 
 use super::{Readers, hints};
-use crate::broker::Broker;
-use crate::error::FetchError;
-use crate::fetch::Fetched;
-use session::Session;
-pub(crate) use sessions::Sessions;
-use sessions::{BYTES_MAX, NEW_SESSION, NO_SESSION, WITHOUT_SESSION};
+use crate::broker::{Broker, TopicRef};
+use crate::error::{FetchError, Unknown};
+use crate::fetch::{FetchCall, FetchPartition, Fetched};
+
+/// What consumers read of this broker.
+pub(super) type Sessions = thalweg_kafka::fetch::Sessions<FetchCall>;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
@@ -63,12 +65,13 @@ async fn full(
     }
     let by_id = version >= TOPIC_IDS_SINCE;
     let is_new = request.session_epoch == NEW_SESSION;
-    let mut session = Session::new(broker.node_id());
+    let mut session = Session::<FetchCall>::default();
     session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
     drop(request);
-    session.resolve(|topic, partition| broker.partition(topic, partition));
+    resolve(broker, &mut session);
     let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
-    let responses = session.answer(fetched, version, true);
+    let told = fetched.into_iter().map(|one| partition_data(broker.node_id(), one, version));
+    let responses = session.answer(told, true);
     let session_id =
         if is_new { readers.sessions.keep(session, by_id, Instant::now()) } else { NO_SESSION };
     let node_endpoints = hints::fetch_endpoints(broker, &responses);
@@ -98,21 +101,31 @@ async fn incremental(
         lent.close();
         return FetchResponse::default();
     }
-    session.resolve(|topic, partition| broker.partition(topic, partition));
+    resolve(broker, session);
     let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
-    let responses = session.answer(fetched, version, false);
+    let told = fetched.into_iter().map(|one| partition_data(broker.node_id(), one, version));
+    let responses = session.answer(told, false);
     let node_endpoints = hints::fetch_endpoints(broker, &responses);
     FetchResponse { session_id: lent.id(), responses, node_endpoints, ..Default::default() }
 }
 
+fn resolve(broker: &Broker, session: &mut Session<FetchCall>) {
+    session.resolve(|topic, partition, asked| {
+        let topic = match topic {
+            Topic::Name(name) => TopicRef::Name(name),
+            Topic::Id(id) => TopicRef::Id(TopicId(*id)),
+        };
+        asked.target = broker.partition(&topic, partition);
+    });
+}
+
+/// Of a partition whose number the session knows.
 fn partition_data(
     broker: NodeId,
-    partition_index: i32,
     result: Result<Fetched, FetchError>,
     version: i16,
 ) -> PartitionData {
     let refused = |code: ErrorCode, current_leader| PartitionData {
-        partition_index,
         error_code: code.code(),
         high_watermark: -1,
         current_leader,
@@ -123,7 +136,6 @@ fn partition_data(
             refused(ErrorCode::UnsupportedCompressionType, LeaderIdAndEpoch::default())
         }
         Ok(fetched) => PartitionData {
-            partition_index,
             high_watermark: fetched.high_watermark.0,
             last_stable_offset: fetched.last_stable_offset.0,
             log_start_offset: fetched.log_start_offset.0,
@@ -158,4 +170,54 @@ fn holds_zstd(slices: &[Bytes]) -> bool {
 
 fn refuse_all(code: ErrorCode) -> FetchResponse {
     FetchResponse { error_code: code.code(), ..Default::default() }
+}
+
+impl Call for FetchCall {
+    type Partition = FetchPartition;
+
+    fn new() -> Self {
+        Self {
+            partitions: Vec::new(),
+            first: 0,
+            min_bytes: 0,
+            max_bytes: 0,
+            max_wait: Duration::ZERO,
+            isolation: IsolationLevel::ReadUncommitted,
+        }
+    }
+
+    fn unresolved() -> FetchPartition {
+        FetchPartition {
+            target: Err(Unknown::TopicOrPartition),
+            offset: Offset::ZERO,
+            max_bytes: 0,
+            reader_epoch: LeaderEpoch::NONE,
+        }
+    }
+
+    fn ask(partition: &mut FetchPartition, wanted: Wanted) {
+        partition.offset = wanted.offset;
+        partition.max_bytes = wanted.max_bytes;
+        partition.reader_epoch = wanted.reader_epoch;
+    }
+
+    /// A session must not keep the files of a topic that was deleted.
+    fn release(partition: &mut FetchPartition) {
+        partition.target = Err(Unknown::TopicOrPartition);
+    }
+
+    fn partitions_mut(&mut self) -> &mut Vec<FetchPartition> {
+        &mut self.partitions
+    }
+
+    fn set_bounds(&mut self, bounds: Bounds) {
+        self.min_bytes = bounds.min_bytes;
+        self.max_bytes = bounds.max_bytes;
+        self.max_wait = bounds.max_wait;
+        self.isolation = bounds.isolation;
+    }
+
+    fn first_mut(&mut self) -> &mut usize {
+        &mut self.first
+    }
 }

@@ -1,11 +1,10 @@
 //! Requests and answers of one session, without partitions behind them.
 
 use bytes::Bytes;
-use thalweg_kafka::messages::fetch::FetchTopic;
 
 use super::*;
-
-const FETCH: i16 = 11;
+use crate::fetch::sample::Sample;
+use crate::messages::fetch::FetchTopic;
 
 fn request(topics: &[(&str, &[i32])]) -> FetchRequest {
     let partition =
@@ -18,24 +17,18 @@ fn request(topics: &[(&str, &[i32])]) -> FetchRequest {
     FetchRequest { topics: topics.iter().map(topic).collect(), ..Default::default() }
 }
 
-fn session(topics: &[(&str, &[i32])]) -> Session {
-    let mut session = Session::new(NodeId(1));
+fn session(topics: &[(&str, &[i32])]) -> Session<Sample> {
+    let mut session = Session::default();
     session.update(&request(topics), false, IsolationLevel::ReadUncommitted, 1 << 20);
     session
 }
 
-fn at(high_watermark: i64) -> Result<Fetched, FetchError> {
-    Ok(Fetched {
-        high_watermark: Offset(high_watermark),
-        last_stable_offset: Offset(high_watermark),
-        log_start_offset: Offset(0),
-        batches: Vec::new(),
-    })
+fn at(high_watermark: i64) -> PartitionData {
+    PartitionData { high_watermark, log_start_offset: 0, ..Default::default() }
 }
 
-fn with_records(high_watermark: i64) -> Result<Fetched, FetchError> {
-    at(high_watermark)
-        .map(|fetched| Fetched { batches: vec![Bytes::from_static(&[0; 70])], ..fetched })
+fn with_records(high_watermark: i64) -> PartitionData {
+    PartitionData { records: vec![Bytes::from_static(&[0; 70])], ..at(high_watermark) }
 }
 
 fn named(responses: &[FetchableTopicResponse]) -> Vec<(&str, Vec<i32>)> {
@@ -49,7 +42,7 @@ fn named(responses: &[FetchableTopicResponse]) -> Vec<(&str, Vec<i32>)> {
 fn partitions_of_a_topic_are_answered_together_and_named_twice_only_once() {
     let mut session = session(&[("a", &[0, 1]), ("b", &[0]), ("b", &[0])]);
 
-    let answer = session.answer(vec![at(1), at(1), at(1)], FETCH, true);
+    let answer = session.answer(vec![at(1), at(1), at(1)], true);
 
     assert_eq!(named(&answer), [("a", vec![0, 1]), ("b", vec![0])]);
 }
@@ -57,13 +50,13 @@ fn partitions_of_a_topic_are_answered_together_and_named_twice_only_once() {
 #[test]
 fn whoever_brought_records_is_looked_at_last() {
     let mut session = session(&[("a", &[0, 1, 2, 3])]);
-    session.answer(vec![at(1), with_records(1), with_records(1), at(1)], FETCH, true);
+    session.answer(vec![at(1), with_records(1), with_records(1), at(1)], true);
     assert_eq!(session.call().first, 3);
 
-    session.answer(vec![at(1), at(1), at(1), with_records(1)], FETCH, false);
+    session.answer(vec![at(1), at(1), at(1), with_records(1)], false);
     assert_eq!(session.call().first, 0);
 
-    session.answer(vec![at(1), at(1), with_records(2), at(1)], FETCH, false);
+    session.answer(vec![at(1), at(1), with_records(2), at(1)], false);
     session.forget(
         &[ForgottenTopic { topic: "a".into(), partitions: vec![3], ..Default::default() }],
         false,
@@ -92,7 +85,7 @@ fn memory_is_counted_with_names_and_given_back() {
 #[test]
 fn a_partition_takes_less_memory_than_is_counted_for_it() {
     let index = size_of::<(Key, usize)>() + 1;
-    let bytes = size_of::<Entry>() + size_of::<FetchPartition>() + index;
+    let bytes = size_of::<Entry>() + CALL_PARTITION_BYTES_MAX + index;
     // Vectors and maps that grow are up to twice as large as what they hold.
     assert!(bytes * 2 <= PARTITION_BYTES + PARTITION_BYTES / 4, "{bytes}");
 }

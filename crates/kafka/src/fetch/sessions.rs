@@ -1,4 +1,4 @@
-//! All fetch sessions of a broker (KIP-227): who has one, which request comes next in it, and who must give way when there is no room.
+//! All fetch sessions of a server (KIP-227): who has one, which request comes next in it, and who must give way when there is no room.
 //!
 //! ```text
 //!  epoch 0 ──► answered in full, kept under a new id ──► epoch 1, 2, ... each once, in order ──► epoch 0 or -1 closes it
@@ -20,31 +20,31 @@ use parking_lot::Mutex;
 use thalweg_env::Random;
 use thalweg_types::ErrorCode;
 
-use super::session::Session;
+use super::{Call, Session};
 
 /// A session unused for this long gives way to any other, and one this old to a larger one (Kafka's
 /// `min.incremental.fetch.session.eviction.ms`).
 const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
 
 /// Memory of all sessions: a thousand consumers of 130 partitions each fit, or one of 130,000.
-pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// No session.
-pub(super) const NO_SESSION: i32 = 0;
+pub const NO_SESSION: i32 = 0;
 
 /// The epoch of a request that asks for a new session, and that of one that wants none.
-pub(super) const NEW_SESSION: i32 = 0;
-pub(super) const WITHOUT_SESSION: i32 = -1;
+pub const NEW_SESSION: i32 = 0;
+pub const WITHOUT_SESSION: i32 = -1;
 
 #[derive(Debug)]
-pub(crate) struct Sessions {
-    cache: Mutex<Cache>,
+pub struct Sessions<C: Call> {
+    cache: Mutex<Cache<C>>,
     random: Arc<dyn Random>,
 }
 
 #[derive(Debug)]
-struct Cache {
-    slots: HashMap<i32, Slot>,
+struct Cache<C: Call> {
+    slots: HashMap<i32, Slot<C>>,
     /// Of all slots.
     bytes: usize,
     slots_max: usize,
@@ -53,9 +53,9 @@ struct Cache {
 
 /// A session's place. What is said of a session here holds while it is lent out, too.
 #[derive(Debug)]
-struct Slot {
+struct Slot<C: Call> {
     /// `None` while it is lent out.
-    session: Option<Session>,
+    session: Option<Session<C>>,
     /// Of the next request.
     epoch: i32,
     by_id: bool,
@@ -67,21 +67,21 @@ struct Slot {
 
 /// A session in the hands of one request, given back when this is dropped, however the request ends.
 #[derive(Debug)]
-pub(super) struct Lent<'a> {
-    sessions: &'a Sessions,
+pub struct Lent<'a, C: Call> {
+    sessions: &'a Sessions<C>,
     id: i32,
     /// Taken only when the session is given back or closed.
-    session: Option<Session>,
+    session: Option<Session<C>>,
 }
 
-impl Sessions {
-    pub(super) fn new(slots_max: usize, bytes_max: usize, random: Arc<dyn Random>) -> Self {
+impl<C: Call> Sessions<C> {
+    pub fn new(slots_max: usize, bytes_max: usize, random: Arc<dyn Random>) -> Self {
         let cache = Cache { slots: HashMap::new(), bytes: 0, slots_max, bytes_max };
         Self { cache: Mutex::new(cache), random }
     }
 
     /// Keeps `session`, whose first answer is about to be sent; returns its id, or [`NO_SESSION`].
-    pub(super) fn keep(&self, mut session: Session, by_id: bool, now: Instant) -> i32 {
+    pub fn keep(&self, mut session: Session<C>, by_id: bool, now: Instant) -> i32 {
         session.release();
         let (partition_count, bytes) = (session.partition_count(), session.bytes());
         let mut cache = self.cache.lock();
@@ -102,13 +102,13 @@ impl Sessions {
     /// # Errors
     ///
     /// The code that makes a client begin a new session.
-    pub(super) fn lend(
+    pub fn lend(
         &self,
         id: i32,
         epoch: i32,
         by_id: bool,
         now: Instant,
-    ) -> Result<Lent<'_>, ErrorCode> {
+    ) -> Result<Lent<'_, C>, ErrorCode> {
         let mut cache = self.cache.lock();
         let slot = cache.slots.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if slot.epoch != epoch || slot.session.is_none() {
@@ -123,23 +123,23 @@ impl Sessions {
     }
 
     /// Forgets a session, if there is one.
-    pub(super) fn close(&self, id: i32) {
+    pub fn close(&self, id: i32) {
         self.cache.lock().remove(id);
     }
 
     /// How many sessions there are.
     #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.cache.lock().slots.len()
     }
 
     #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.cache.lock().bytes
     }
 
     /// Takes a session back from a request; that of a slot which has gone meanwhile goes too.
-    fn give_back(&self, id: i32, mut session: Session) {
+    fn give_back(&self, id: i32, mut session: Session<C>) {
         session.release();
         let (partition_count, bytes) = (session.partition_count(), session.bytes());
         let mut cache = self.cache.lock();
@@ -156,7 +156,7 @@ impl Sessions {
     }
 
     /// Positive, of nobody else, and not to be guessed from the ids of others: a client with an old id should not meet a stranger's.
-    fn new_id(&self, cache: &Cache) -> i32 {
+    fn new_id(&self, cache: &Cache<C>) -> i32 {
         loop {
             let id = (self.random.next_u64() >> 33) as i32;
             if id != NO_SESSION && !cache.slots.contains_key(&id) {
@@ -166,7 +166,7 @@ impl Sessions {
     }
 }
 
-impl Cache {
+impl<C: Call> Cache<C> {
     /// Makes room for a session of this size, if its use is worth more than what is in its way. Goes over all slots, of which there are
     /// about a thousand, and only when they are full.
     fn make_room(&mut self, partition_count: usize, bytes: usize, now: Instant) -> bool {
@@ -198,23 +198,23 @@ impl Cache {
     }
 }
 
-impl Lent<'_> {
-    pub(super) fn id(&self) -> i32 {
+impl<C: Call> Lent<'_, C> {
+    pub fn id(&self) -> i32 {
         self.id
     }
 
-    pub(super) fn session(&mut self) -> &mut Session {
+    pub fn session(&mut self) -> &mut Session<C> {
         self.session.as_mut().expect("taken only by drop and close, which end the loan")
     }
 
     /// Ends the session instead of giving it back.
-    pub(super) fn close(mut self) {
+    pub fn close(mut self) {
         self.session = None;
         self.sessions.close(self.id);
     }
 }
 
-impl Drop for Lent<'_> {
+impl<C: Call> Drop for Lent<'_, C> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             self.sessions.give_back(self.id, session);

@@ -26,7 +26,7 @@ const PART_BYTES: usize = 64 * 1024;
 
 /// The memory of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Lease {
+pub struct Lease {
     permit: Option<OwnedSemaphorePermit>,
     /// Bytes of pieces whose part the next larger one will carry.
     untied_bytes: usize,
@@ -52,22 +52,31 @@ impl FetchMemory {
     }
 
     /// How large an answer may be now.
-    pub(super) fn allowance(&self) -> usize {
+    pub fn allowance(&self) -> usize {
         let reserve = self.bytes_max / 4;
         let above = self.bytes.available_permits().saturating_sub(reserve);
         (above / 4).max(ALLOWANCE_MIN_BYTES)
     }
 
+    /// Takes memory for an answer if there is some at once, and nobody waits for it.
+    pub fn try_take(&self, bytes: usize) -> Option<Lease> {
+        if bytes == 0 {
+            return Some(Lease::default());
+        }
+        let permits = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
+        Arc::clone(&self.bytes).try_acquire_many_owned(permits).ok().map(Lease::of)
+    }
+
     /// Takes memory for an answer, waiting in line if there is none.
-    pub(super) async fn take(&self, bytes: usize) -> Lease {
+    pub async fn take(&self, bytes: usize) -> Lease {
         if bytes == 0 {
             return Lease::default();
         }
+        if let Some(lease) = self.try_take(bytes) {
+            return lease;
+        }
         // A single batch may be larger than the whole budget: it takes all of it.
         let permits = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
-        if let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(permits) {
-            return Lease::of(permit);
-        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         let permit = Arc::clone(&self.bytes).acquire_many_owned(permits).await;
@@ -91,7 +100,7 @@ impl Lease {
 
     /// Ties the part of `bytes`, and of the pieces before that are not tied yet, to `bytes` if it is worth it: it is given back when the
     /// last handle on them is dropped.
-    pub(super) fn tie(&mut self, bytes: Bytes) -> Bytes {
+    pub fn tie(&mut self, bytes: Bytes) -> Bytes {
         self.untied_bytes += bytes.len();
         let Some(permit) = &mut self.permit else { return bytes };
         if self.untied_bytes < PART_BYTES {
@@ -103,7 +112,7 @@ impl Lease {
     }
 
     /// Ties all that is left to the last piece.
-    pub(super) fn tie_rest(&mut self, last: &mut Bytes) {
+    pub fn tie_rest(&mut self, last: &mut Bytes) {
         if let Some(permit) = self.permit.take() {
             let bytes = std::mem::take(last);
             *last = Bytes::from_owner(Leased { bytes, _part: Some(permit) });

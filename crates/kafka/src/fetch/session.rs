@@ -8,35 +8,29 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
-use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_kafka::KafkaString;
-use thalweg_kafka::messages::FetchRequest;
-use thalweg_kafka::messages::fetch::{
+use thalweg_types::{ErrorCode, IsolationLevel, LeaderEpoch, Offset, PartitionIndex, Uuid};
+
+use super::{Bounds, Call, Wanted};
+use crate::KafkaString;
+use crate::messages::FetchRequest;
+use crate::messages::fetch::{
     FetchPartition as WirePartition, FetchableTopicResponse, ForgottenTopic, PartitionData,
 };
-use thalweg_types::{
-    ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, Uuid,
-};
-
-use super::partition_data;
-use crate::broker::TopicRef;
-use crate::error::{FetchError, Unknown};
-use crate::fetch::{FetchCall, FetchPartition, Fetched};
-use crate::partition::Partition;
 
 /// Memory of one partition of a session, without its topic's name: what is asked, what was told, and its place in the index.
-pub(super) const PARTITION_BYTES: usize = 256;
+pub const PARTITION_BYTES: usize = 256;
+
+/// What of that may be the server's.
+const CALL_PARTITION_BYTES_MAX: usize = 64;
 
 /// The partitions of one client, in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Session {
-    /// Who answers.
-    broker: NodeId,
+pub struct Session<C: Call> {
     /// What is read, partition by partition as in `entries`. Holds no partition between two requests: a session must not keep the
     /// files of a topic that was deleted.
-    call: FetchCall,
+    call: C,
     entries: Vec<Entry>,
     places: HashMap<Key, usize>,
     /// Bytes of the names of topics.
@@ -63,42 +57,38 @@ struct Key {
     partition: i32,
 }
 
+/// A topic as the client names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Topic {
+pub enum Topic {
     Name(KafkaString),
     Id(Uuid),
 }
 
-impl Session {
-    pub(super) fn new(broker: NodeId) -> Self {
-        let call = FetchCall {
-            partitions: Vec::new(),
-            first: 0,
-            min_bytes: 0,
-            max_bytes: 0,
-            max_wait: Duration::ZERO,
-            isolation: IsolationLevel::ReadUncommitted,
-        };
-        Self { broker, call, entries: Vec::new(), places: HashMap::new(), names_bytes: 0 }
+impl<C: Call> Default for Session<C> {
+    fn default() -> Self {
+        const { assert!(size_of::<C::Partition>() <= CALL_PARTITION_BYTES_MAX) };
+        Self { call: C::new(), entries: Vec::new(), places: HashMap::new(), names_bytes: 0 }
     }
+}
 
-    pub(super) fn partition_count(&self) -> usize {
+impl<C: Call> Session<C> {
+    pub fn partition_count(&self) -> usize {
         self.entries.len()
     }
 
     /// An upper bound of the memory it holds, nearly.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.entries.len() * PARTITION_BYTES + self.names_bytes
     }
 
-    pub(super) fn call(&self) -> &FetchCall {
+    pub fn call(&self) -> &C {
         &self.call
     }
 
     // ---- requests ----
 
     /// Takes over what a request says: partitions to read from now on or from another offset, then those to read no longer.
-    pub(super) fn update(
+    pub fn update(
         &mut self,
         request: &FetchRequest,
         by_id: bool,
@@ -112,14 +102,16 @@ impl Session {
             }
         }
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(fetch_bytes_max);
-        self.call.min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes);
-        self.call.max_bytes = max_bytes;
-        self.call.max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-        self.call.isolation = isolation;
+        self.call.set_bounds(Bounds {
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
+            max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            isolation,
+        });
     }
 
     /// The partitions a client reads no longer. Those it never read do no harm.
-    pub(super) fn forget(&mut self, forgotten: &[ForgottenTopic], by_id: bool) {
+    pub fn forget(&mut self, forgotten: &[ForgottenTopic], by_id: bool) {
         for topic in forgotten {
             let name = Topic::new(by_id, &topic.topic, topic.topic_id);
             for partition in &topic.partitions {
@@ -129,7 +121,7 @@ impl Session {
         // What a large session leaves behind must not be held by a small one.
         if self.entries.capacity() > 4 * self.entries.len().max(16) {
             self.entries.shrink_to_fit();
-            self.call.partitions.shrink_to_fit();
+            self.call.partitions_mut().shrink_to_fit();
             self.places.shrink_to_fit();
         }
     }
@@ -142,19 +134,17 @@ impl Session {
                 place.insert(self.entries.len());
                 self.names_bytes += key.topic.bytes();
                 self.entries.push(Entry { key, told: Told::NOTHING });
-                self.call.partitions.push(FetchPartition {
-                    target: Err(Unknown::TopicOrPartition),
-                    offset: Offset(0),
-                    max_bytes: 0,
-                    reader_epoch: LeaderEpoch::NONE,
-                });
+                self.call.partitions_mut().push(C::unresolved());
                 self.entries.len() - 1
             }
         };
-        if let Some(asked) = self.call.partitions.get_mut(place) {
-            asked.offset = Offset(wanted.fetch_offset);
-            asked.max_bytes = usize::try_from(wanted.partition_max_bytes).unwrap_or(0);
-            asked.reader_epoch = LeaderEpoch(wanted.current_leader_epoch);
+        if let Some(asked) = self.call.partitions_mut().get_mut(place) {
+            let wanted = Wanted {
+                offset: Offset(wanted.fetch_offset),
+                max_bytes: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
+                reader_epoch: LeaderEpoch(wanted.current_leader_epoch),
+            };
+            C::ask(asked, wanted);
         }
     }
 
@@ -162,48 +152,43 @@ impl Session {
         let Some(place) = self.places.remove(key) else { return };
         self.names_bytes -= key.topic.bytes();
         self.entries.swap_remove(place);
-        self.call.partitions.swap_remove(place);
+        self.call.partitions_mut().swap_remove(place);
         if let Some(moved) = self.entries.get(place) {
             self.places.insert(moved.key.clone(), place);
         }
-        if self.call.first >= self.entries.len() {
-            self.call.first = 0;
+        let first = self.call.first_mut();
+        if *first >= self.entries.len() {
+            *first = 0;
         }
     }
 
     /// Looks up every partition as the cluster is now.
-    pub(super) fn resolve(
-        &mut self,
-        mut find: impl FnMut(&TopicRef<'_>, PartitionIndex) -> Result<Arc<Partition>, Unknown>,
-    ) {
-        for (entry, asked) in self.entries.iter().zip(&mut self.call.partitions) {
-            asked.target = find(&entry.key.topic.to_ref(), PartitionIndex(entry.key.partition));
+    pub fn resolve(&mut self, mut find: impl FnMut(&Topic, PartitionIndex, &mut C::Partition)) {
+        for (entry, asked) in self.entries.iter().zip(self.call.partitions_mut()) {
+            find(&entry.key.topic, PartitionIndex(entry.key.partition), asked);
         }
     }
 
     /// Lets go of the partitions until the next request.
-    pub(super) fn release(&mut self) {
-        for asked in &mut self.call.partitions {
-            asked.target = Err(Unknown::TopicOrPartition);
-        }
+    pub fn release(&mut self) {
+        self.call.partitions_mut().iter_mut().for_each(C::release);
     }
 
     // ---- answers ----
 
-    /// What the client is told of `fetched`, one result per partition: all of it, or what is news.
-    pub(super) fn answer(
+    /// What the client is told of `fetched`, one result per partition, which is given its number here: all of it, or what is news.
+    pub fn answer(
         &mut self,
-        fetched: Vec<Result<Fetched, FetchError>>,
-        version: i16,
+        fetched: impl IntoIterator<Item = PartitionData>,
         all: bool,
     ) -> Vec<FetchableTopicResponse> {
         let mut responses: Vec<(Topic, FetchableTopicResponse)> = Vec::new();
         let mut last_with_records = None;
-        for (place, (entry, result)) in self.entries.iter_mut().zip(fetched).enumerate() {
-            if !all && entry.told.is_still(&result) {
+        for (place, (entry, mut data)) in self.entries.iter_mut().zip(fetched).enumerate() {
+            if !all && entry.told.is_still(&data) {
                 continue;
             }
-            let data = partition_data(self.broker, entry.key.partition, result, version);
+            data.partition_index = entry.key.partition;
             entry.told = Told::by(&data);
             if !data.records.is_empty() {
                 last_with_records = Some(place);
@@ -221,7 +206,7 @@ impl Session {
             }
         }
         if let Some(place) = last_with_records {
-            self.call.first = (place + 1) % self.entries.len().max(1);
+            *self.call.first_mut() = (place + 1) % self.entries.len().max(1);
         }
         responses.into_iter().map(|(_, response)| response).collect()
     }
@@ -243,13 +228,12 @@ impl Told {
         Self { high_watermark, log_start_offset }
     }
 
-    /// Whether `result` is no news to who was told this.
-    fn is_still(self, result: &Result<Fetched, FetchError>) -> bool {
-        result.as_ref().is_ok_and(|fetched| {
-            fetched.batches.is_empty()
-                && fetched.high_watermark.0 == self.high_watermark
-                && fetched.log_start_offset.0 == self.log_start_offset
-        })
+    /// Whether `data` is no news to who was told this.
+    fn is_still(self, data: &PartitionData) -> bool {
+        data.error_code == ErrorCode::None.code()
+            && data.records.is_empty()
+            && data.high_watermark == self.high_watermark
+            && data.log_start_offset == self.log_start_offset
     }
 }
 
@@ -260,13 +244,6 @@ impl Told {
 impl Topic {
     fn new(by_id: bool, name: &KafkaString, id: Uuid) -> Self {
         if by_id { Self::Id(id) } else { Self::Name(name.clone()) }
-    }
-
-    fn to_ref(&self) -> TopicRef<'_> {
-        match self {
-            Self::Name(name) => TopicRef::Name(name),
-            Self::Id(id) => TopicRef::Id(TopicId(*id)),
-        }
     }
 
     fn to_wire(&self) -> (KafkaString, Uuid) {

@@ -5,21 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proptest::prelude::*;
 use thalweg_env::SeededRandom;
-use thalweg_kafka::messages::FetchRequest;
-use thalweg_kafka::messages::fetch::{
-    FetchPartition as WirePartition, FetchTopic, FetchableTopicResponse, ForgottenTopic,
-};
-use thalweg_types::{IsolationLevel, NodeId, Offset};
+use thalweg_types::IsolationLevel;
 
 use super::*;
-use crate::error::{FetchError, Unknown};
-use crate::fetch::Fetched;
-use crate::kafka::fetch::session::PARTITION_BYTES;
+use crate::fetch::PARTITION_BYTES;
+use crate::fetch::sample::Sample;
+use crate::messages::FetchRequest;
+use crate::messages::fetch::{
+    FetchPartition as WirePartition, FetchTopic, FetchableTopicResponse, ForgottenTopic,
+    PartitionData,
+};
 
-const FETCH: i16 = 11;
 const TOPIC: &str = "t";
 
-fn sessions(slots_max: usize, bytes_max: usize) -> Sessions {
+fn sessions(slots_max: usize, bytes_max: usize) -> Sessions<Sample> {
     Sessions::new(slots_max, bytes_max, Arc::new(SeededRandom::new(7)))
 }
 
@@ -31,13 +30,13 @@ fn request(wanted: impl IntoIterator<Item = (i32, i64)>) -> FetchRequest {
     FetchRequest { topics, ..Default::default() }
 }
 
-fn session_of(partitions: i32) -> Session {
-    let mut session = Session::new(NodeId(1));
+fn session_of(partitions: i32) -> Session<Sample> {
+    let mut session = Session::default();
     update(&mut session, &request((0..partitions).map(|partition| (partition, 0))));
     session
 }
 
-fn update(session: &mut Session, request: &FetchRequest) {
+fn update(session: &mut Session<Sample>, request: &FetchRequest) {
     session.update(request, false, IsolationLevel::ReadUncommitted, 1 << 20);
 }
 
@@ -208,17 +207,18 @@ struct Log {
 type Said = Option<(i64, i64, bool)>;
 
 impl Log {
-    fn read(self, offset: i64) -> Result<Fetched, FetchError> {
+    fn read(self, offset: i64) -> PartitionData {
         if self.broken {
-            return Err(Unknown::TopicOrPartition.into());
+            let error_code = ErrorCode::UnknownTopicOrPartition.code();
+            return PartitionData { error_code, high_watermark: -1, ..Default::default() };
         }
         let has_records = offset < self.end;
-        Ok(Fetched {
-            high_watermark: Offset(self.end),
-            last_stable_offset: Offset(self.end),
-            log_start_offset: Offset(self.start),
-            batches: if has_records { vec![Bytes::from_static(&[0; 70])] } else { Vec::new() },
-        })
+        PartitionData {
+            high_watermark: self.end,
+            log_start_offset: self.start,
+            records: if has_records { vec![Bytes::from_static(&[0; 70])] } else { Vec::new() },
+            ..Default::default()
+        }
     }
 
     fn said(self, offset: i64) -> Said {
@@ -277,17 +277,13 @@ fn make_room(models: &mut Vec<Model>, slots: usize, size: usize, now: u64) -> bo
 }
 
 /// What the server does between a request and its answer.
-fn serve(session: &mut Session, logs: &[Log], all: bool) -> BTreeMap<i32, Said> {
-    let mut indexes = Vec::new();
-    session.resolve(|_, partition| {
-        indexes.push(partition.0);
-        Err(Unknown::TopicOrPartition)
+fn serve(session: &mut Session<Sample>, logs: &[Log], all: bool) -> BTreeMap<i32, Said> {
+    let mut fetched = Vec::new();
+    session.resolve(|_, partition, asked| {
+        let log = logs[usize::try_from(partition.0).unwrap()];
+        fetched.push(log.read(asked.unwrap().offset.0));
     });
-    let asked = indexes.iter().zip(&session.call().partitions);
-    let fetched =
-        asked.map(|(index, asked)| logs[usize::try_from(*index).unwrap()].read(asked.offset.0));
-    let fetched = fetched.collect();
-    said(&session.answer(fetched, FETCH, all))
+    said(&session.answer(fetched, all))
 }
 
 fn said(responses: &[FetchableTopicResponse]) -> BTreeMap<i32, Said> {
@@ -329,7 +325,7 @@ fn converse(slots: usize, steps: Vec<Step>) {
                 let partitions = wanted.iter().map(|(p, offset)| (*p, (*offset, None))).collect();
                 let mut model =
                     Model { id: 0, epoch: 1, created: seconds, used: seconds, partitions };
-                let mut session = Session::new(NodeId(1));
+                let mut session = Session::default();
                 update(&mut session, &request(wanted));
                 assert_eq!(serve(&mut session, &logs, true), model.answer(&logs, true));
                 if keeps {
