@@ -7,6 +7,7 @@
 mod append;
 mod configs;
 mod fetch;
+mod records;
 mod replicas;
 mod words;
 
@@ -103,12 +104,27 @@ impl proto::broker_server::Broker for InternalService {
         let at = words::partition(&request.topic, request.partition)?;
         let query = words::offset_query(&request)?;
         let isolation = words::isolation_level(request.isolation_level)?;
+        let reader_epoch = request.leader_epoch.map_or(LeaderEpoch::NONE, LeaderEpoch);
         let found = match self.broker.partition(&TopicRef::Name(&request.topic), at.partition) {
-            Ok(found) => list_offset(&found, query, isolation, LeaderEpoch::NONE).await,
+            Ok(found) => list_offset(&found, query, isolation, reader_epoch).await,
             Err(unknown) => Err(unknown.into()),
         };
         let found = found.map_err(|error| words::unreadable(&self.broker, &error, &at))?;
         Ok(Response::new(words::found_offset(found)))
+    }
+
+    async fn find_epoch_ends(
+        &self,
+        request: Request<proto::FindEpochEndsRequest>,
+    ) -> Result<Response<proto::FindEpochEndsResponse>, Status> {
+        Ok(Response::new(records::epoch_ends(&self.broker, request.into_inner())?))
+    }
+
+    async fn delete_records(
+        &self,
+        request: Request<proto::DeleteRecordsRequest>,
+    ) -> Result<Response<proto::DeleteRecordsResponse>, Status> {
+        Ok(Response::new(records::delete(&self.broker, request.into_inner()).await?))
     }
 
     async fn describe_configs(
