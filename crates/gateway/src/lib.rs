@@ -1,4 +1,4 @@
-//! The gateway service: the public gRPC edge.
+//! The gateway service: the public edge, over gRPC and over the Kafka protocol.
 //!
 //! It translates: requests in the public protocol to calls of the brokers ([`port::BrokerPort`]), of the coordinators
 //! ([`port::CoordinatorPort`]), of the controller, and to looks at the metadata image; what they answer back to the public protocol. It
@@ -10,6 +10,7 @@
 //!                            Admin ────► controller (changes), image (questions)
 //!                            groups ───► CoordinatorPort::call
 //!                            health, reflection
+//!  Kafka clients ─► kafka's listener ─► KafkaBackend ─► the same ways
 //! ```
 
 mod admin;
@@ -17,6 +18,7 @@ mod consumer;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod groups;
+mod kafka;
 mod metrics;
 mod partitioner;
 pub mod port;
@@ -26,7 +28,8 @@ mod service;
 mod shared;
 mod words;
 
+pub use kafka::{Advertised, KafkaBackend, KafkaOptions, KafkaParts};
 pub use metrics::Metrics;
-pub use routed::{RoutedBrokers, RoutedOptions};
+pub use routed::{RoutedBrokers, RoutedCoordinators, RoutedOptions};
 pub use service::{Gateway, GatewayHandle, GatewayOptions, StartError};
 pub use shared::Parts;

@@ -12,6 +12,7 @@
 
 mod appends;
 mod configs;
+mod coordinators;
 mod fetch;
 mod nodes;
 mod reads;
@@ -21,18 +22,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use thalweg_kafka::fetch::FetchMemory;
 use thalweg_metadata_core::ConfigTarget;
 use thalweg_metadata_core::config::{Entry, describe_all_brokers};
 use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    IsolationLevel, LogIndex, PartitionIndex, ProducerEpoch, ProducerId, TopicName, TopicPartition,
+    IsolationLevel, LeaderEpoch, LogIndex, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    TopicName, TopicPartition,
 };
 
 use crate::port::{
     BrokerPort, FetchCall, FetchedPartition, ListedOffset, OffsetQuery, ProduceCall, Produced,
 };
 use appends::Appends;
+pub use coordinators::RoutedCoordinators;
 use nodes::Nodes;
 use reads::Reads;
 
@@ -61,6 +65,13 @@ impl Default for RoutedOptions {
     }
 }
 
+/// Where a leader epoch ends in a log: offset of the record behind its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EpochEnd {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) end_offset: Offset,
+}
+
 /// All brokers of a cluster. Dropping it ends its connections; what is under way then ends as unknown.
 #[derive(Debug)]
 pub struct RoutedBrokers {
@@ -72,10 +83,49 @@ pub struct RoutedBrokers {
 impl RoutedBrokers {
     /// Goes by the metadata of `feed`. Must be called within a tokio runtime.
     pub fn new(feed: Feed, options: RoutedOptions) -> Self {
-        let nodes = Arc::new(Nodes::default());
+        let nodes = Arc::new(Nodes::new());
         let appends = Appends::start(feed.clone(), Arc::clone(&nodes), &options);
         let reads = Reads::new(feed.clone(), nodes, options.leader_wait_max);
         Self { feed, appends, reads }
+    }
+
+    /// Reads as [`BrokerPort::fetch`] does, counting in `memory` what is not sent yet.
+    pub(crate) async fn fetch_within(
+        &self,
+        call: FetchCall,
+        memory: &FetchMemory,
+    ) -> Vec<FetchedPartition> {
+        fetch::fetch(&self.reads, call, Some(memory)).await
+    }
+
+    /// Finds an offset for a reader that believes in `reader_epoch`.
+    pub(crate) async fn find_offset(
+        &self,
+        at: TopicPartition,
+        query: OffsetQuery,
+        isolation: IsolationLevel,
+        reader_epoch: LeaderEpoch,
+    ) -> Result<Option<ListedOffset>, Error> {
+        self.reads.find_offset(at, query, isolation, reader_epoch).await
+    }
+
+    /// Where a leader epoch ends; `None` if the leader's log knows nothing of it.
+    pub(crate) async fn find_epoch_end(
+        &self,
+        at: TopicPartition,
+        epoch: LeaderEpoch,
+        reader_epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, Error> {
+        self.reads.find_epoch_end(at, epoch, reader_epoch).await
+    }
+
+    /// Moves the log start up to `before`; [`Offset::NONE`] asks for everything that is committed. Returns the log start.
+    pub(crate) async fn delete_records(
+        &self,
+        at: TopicPartition,
+        before: Offset,
+    ) -> Result<Offset, Error> {
+        self.reads.delete_records(at, before).await
     }
 }
 
@@ -85,7 +135,7 @@ impl BrokerPort for RoutedBrokers {
     }
 
     async fn fetch(&self, call: FetchCall) -> Result<Vec<FetchedPartition>, Error> {
-        Ok(fetch::fetch(&self.reads, call).await)
+        Ok(fetch::fetch(&self.reads, call, None).await)
     }
 
     async fn list_offset(
@@ -96,7 +146,10 @@ impl BrokerPort for RoutedBrokers {
         isolation: IsolationLevel,
     ) -> Result<Option<ListedOffset>, Error> {
         let name = TopicPartition { topic, partition };
-        self.reads.find_offset(name, at, isolation).await.map_err(words::for_clients)
+        self.reads
+            .find_offset(name, at, isolation, LeaderEpoch::NONE)
+            .await
+            .map_err(words::for_clients)
     }
 
     async fn describe_configs(&self, target: ConfigTarget) -> Result<Vec<Entry>, Error> {

@@ -98,7 +98,7 @@ fn find(view: &View<'_>, key_type: i8, key: KafkaString) -> Coordinator {
     Coordinator {
         key,
         node_id: node.id.0,
-        host: node.host.into(),
+        host: (&*node.host).into(),
         port: i32::from(node.port),
         ..Default::default()
     }
@@ -139,7 +139,7 @@ mod tests {
     fn through_gateways_a_group_is_sent_to_one_of_them() {
         let nodes = [coordinator(7, false), gateway(8, false), gateway(9, false)];
         let image = sample::coordinated(50, &nodes);
-        let me = Listed { id: NodeId(8), host: "me", port: 1, rack: None, fenced: false };
+        let me = Listed { id: NodeId(8), host: "me".into(), port: 1, rack: None, fenced: false };
         let view = View::through_gateways(&image, me);
         let (node, code) = found(&view, "g");
         assert!([8, 9].contains(&node) && code == 0, "{node} {code}");

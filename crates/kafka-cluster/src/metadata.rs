@@ -73,9 +73,9 @@ pub(crate) fn describe_cluster<M: Member>(
         .filter(|node| request.include_fenced_brokers || !node.fenced)
         .map(|node| DescribeClusterBroker {
             broker_id: node.id.0,
-            host: node.host.into(),
+            host: (&*node.host).into(),
             port: i32::from(node.port),
-            rack: node.rack.map(KafkaString::from),
+            rack: node.rack.as_deref().map(KafkaString::from),
             is_fenced: node.fenced,
         })
         .collect();
@@ -170,9 +170,9 @@ pub(crate) fn node_numbers(nodes: &[NodeId]) -> Vec<i32> {
 fn metadata_node(node: &Listed<'_>) -> MetadataResponseBroker {
     MetadataResponseBroker {
         node_id: node.id.0,
-        host: node.host.into(),
+        host: (&*node.host).into(),
         port: i32::from(node.port),
-        rack: node.rack.map(KafkaString::from),
+        rack: node.rack.as_deref().map(KafkaString::from),
     }
 }
 

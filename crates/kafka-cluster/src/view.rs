@@ -4,16 +4,18 @@
 //! are. Whoever talks to a gateway reaches gateways only: each stands for a part of the partitions, as their leader. Replica and in-sync
 //! lists name brokers in both views, since they are about where the records are, and some clients wait until they are complete.
 
+use std::borrow::Cow;
+
 use thalweg_metadata_core::{Endpoint, Image, Node, NodeRole, Partition};
 use thalweg_types::{NodeId, PartitionIndex, TopicId, TopicIdPartition};
 
 /// A node as a client is told of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<'a> {
     pub id: NodeId,
-    pub host: &'a str,
+    pub host: Cow<'a, str>,
     pub port: u16,
-    pub rack: Option<&'a str>,
+    pub rack: Option<Cow<'a, str>>,
     pub fenced: bool,
 }
 
@@ -46,15 +48,24 @@ impl<'a> View<'a> {
         Self { image, me, nodes, is_gateways: false }
     }
 
-    /// Gateways only. The one that answers is among them even if the others do not know it yet.
+    /// Gateways only. The one that answers is among them even if the others do not know it yet. Those behind one address are shown as one
+    /// node, the first of them: it does not matter which of them a client reaches.
     pub fn through_gateways(image: &'a Image, me: Listed<'a>) -> Self {
         let others = image
             .nodes()
             .filter(|node| node.role == NodeRole::Gateway && node.id != me.id)
             .filter_map(|node| Listed::of(node));
-        let mut nodes: Vec<_> = others.chain([me]).collect();
-        nodes.sort_by_key(|node| node.id);
-        Self { image, me: me.id, nodes, is_gateways: true }
+        let mut all: Vec<_> = others.chain([me.clone()]).collect();
+        all.sort_by_key(|node| node.id);
+        let mut nodes: Vec<Listed<'a>> = Vec::with_capacity(all.len());
+        for node in all {
+            if !nodes.iter().any(|first| !first.fenced && first.is_at_address_of(&node)) {
+                nodes.push(node);
+            }
+        }
+        let shown = nodes.iter().find(|node| !node.fenced && node.is_at_address_of(&me));
+        let me = shown.map_or(me.id, |node| node.id);
+        Self { image, me, nodes, is_gateways: true }
     }
 
     pub fn image(&self) -> &'a Image {
@@ -107,6 +118,14 @@ impl<'a> View<'a> {
         self.live_nodes().find(|node| node.id == gateway)
     }
 
+    /// Whether the node that answers stands for a node behind it: of several gateways, one does. Inside, every node stands for itself.
+    pub fn stands_for(&self, node: NodeId) -> bool {
+        match self.is_gateways {
+            true => self.gateway_for(u64::from(node.0.unsigned_abs())) == Some(self.me),
+            false => node == self.me,
+        }
+    }
+
     /// One live gateway for what is named by `key`. It stays the same while that gateway lives, whoever else comes and goes (rendezvous
     /// hashing), and every gateway says the same.
     fn gateway_for(&self, key: u64) -> Option<NodeId> {
@@ -117,7 +136,7 @@ impl<'a> View<'a> {
 
 impl<'a> Listed<'a> {
     fn is_at_address_of(&self, other: &Self) -> bool {
-        (self.host, self.port) == (other.host, other.port)
+        (&self.host, self.port) == (&other.host, other.port)
     }
 
     /// None if the node does not speak Kafka.
@@ -125,9 +144,9 @@ impl<'a> Listed<'a> {
         let endpoint = node.endpoint(Endpoint::KAFKA)?;
         Some(Self {
             id: node.id,
-            host: &endpoint.host,
+            host: Cow::Borrowed(&endpoint.host),
             port: endpoint.port,
-            rack: node.rack.as_deref(),
+            rack: node.rack.as_deref().map(Cow::Borrowed),
             fenced: node.fenced,
         })
     }
@@ -154,7 +173,7 @@ mod tests {
     use crate::sample::{self, gateway};
 
     fn leaders(image: &Image, me: i32) -> BTreeMap<PartitionIndex, NodeId> {
-        let me = Listed { id: NodeId(me), host: "me", port: 1, rack: None, fenced: false };
+        let me = Listed { id: NodeId(me), host: "me".into(), port: 1, rack: None, fenced: false };
         let view = View::through_gateways(image, me);
         let topic = image.topic("many").unwrap();
         let leader = |(index, partition): (&PartitionIndex, &Partition)| {
@@ -215,9 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn gateways_behind_one_address_are_one_node_by_whichever_of_them_one_is_answered() {
+        let image = sample::with_nodes(&[("many", 9)], &[gateway(7, false), gateway(8, false)]);
+        let beside = |id: i32| Listed {
+            id: NodeId(id),
+            host: "host-7".into(),
+            port: 9092,
+            rack: None,
+            fenced: false,
+        };
+        for id in [7, 9] {
+            let view = View::through_gateways(&image, beside(id));
+            assert_eq!(
+                view.nodes().map(|node| node.id).collect::<Vec<_>>(),
+                [NodeId(7), NodeId(8)]
+            );
+            assert_eq!(view.controller_id(), NodeId(7));
+        }
+    }
+
+    #[test]
     fn what_nobody_leads_has_no_leader_through_gateways_either() {
         let image = sample::with_nodes(&[("many", 1)], &[gateway(7, false)]);
-        let me = Listed { id: NodeId(7), host: "me", port: 1, rack: None, fenced: false };
+        let me = Listed { id: NodeId(7), host: "me".into(), port: 1, rack: None, fenced: false };
         let topic = image.topic("many").unwrap();
         let partition = Partition { leader: None, ..topic.partitions[&PartitionIndex(0)].clone() };
         let view = View::through_gateways(&image, me);

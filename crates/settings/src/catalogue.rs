@@ -185,6 +185,8 @@ pub const RELATIONS: &[Relation] = &[
         2,
         "coordinator.groups.consumer_session_timeout_ms",
     ),
+    Relation::new("gateway.kafka.frame_bytes_max", 1, "gateway.kafka.request_bytes_max"),
+    Relation::new("gateway.heartbeat_interval_ms", 2, "gateway.session_timeout_ms"),
 ];
 
 /// First word of every environment variable.

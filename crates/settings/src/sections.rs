@@ -157,6 +157,14 @@ pub struct Journal {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
+    /// Empty: none.
+    pub rack: String,
+    pub heartbeat_interval_ms: u64,
+    pub session_timeout_ms: u64,
+    pub auto_create_topics: bool,
+    pub fetch_bytes_max: usize,
+    pub fetch_sessions_max: usize,
+    pub kafka: Kafka,
     pub grpc: Grpc,
 }
 

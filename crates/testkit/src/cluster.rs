@@ -57,6 +57,8 @@ impl Shape {
             ("broker.heartbeat_interval_ms", "500"),
             ("coordinator.session_timeout_ms", "3000"),
             ("coordinator.heartbeat_interval_ms", "500"),
+            ("gateway.session_timeout_ms", "3000"),
+            ("gateway.heartbeat_interval_ms", "500"),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self { controllers, brokers, gateways, coordinators: 0, settings: settings.into() }
@@ -91,7 +93,7 @@ fn listeners(party: Party) -> &'static [&'static str] {
     match party {
         Party::Controller(_) => &["internal"],
         Party::Broker(_) | Party::Coordinator(_) => &["kafka", "internal"],
-        Party::Gateway(_) => &["grpc"],
+        Party::Gateway(_) => &["kafka", "grpc"],
         Party::Clients => &[],
     }
 }
@@ -164,6 +166,10 @@ impl Cluster {
                 let port = self.proxy(party, listener).port().to_string();
                 variables.push((variable(&key), port));
             }
+        }
+        if let Party::Gateway(_) = party {
+            let port = self.proxy(party, "kafka").port().to_string();
+            variables.push((variable("gateway.kafka.advertised_port"), port));
         }
         let node = self.node_mut(party);
         node.start(&arguments, &variables);
@@ -328,6 +334,20 @@ impl Cluster {
     pub fn bootstrap(&self) -> String {
         let addresses = self.brokers().into_iter().map(|broker| self.kafka(broker).to_string());
         addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// The Kafka listeners of all gateways, as a client is given them that reaches no broker.
+    pub fn gateway_bootstrap(&self) -> String {
+        let addresses = self.parties().into_iter().filter_map(|party| match party {
+            Party::Gateway(number) => Some(self.gateway_kafka(number).to_string()),
+            _ => None,
+        });
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// A gateway's Kafka listener; the same in every life.
+    pub fn gateway_kafka(&self, gateway: usize) -> SocketAddr {
+        self.proxy(Party::Gateway(gateway), "kafka")
     }
 
     /// A gateway's public listener; the same in every life.

@@ -82,6 +82,8 @@ pub struct Plan {
     pub seed: u64,
     /// Of each partition.
     pub replicas: usize,
+    /// Whether Kafka clients reach gateways only.
+    pub through_gateways: bool,
 }
 
 /// What was seen.
@@ -100,8 +102,11 @@ pub struct Report {
 /// # Panics
 /// When a process does not come back, or a producer is not served any more.
 pub fn cluster_loop(cluster: &mut Cluster, client: Client, plan: Plan) -> Report {
-    let Plan { time, seed, replicas } = plan;
-    let kafka = cluster.bootstrap();
+    let Plan { time, seed, replicas, through_gateways } = plan;
+    let kafka = match through_gateways {
+        true => cluster.gateway_bootstrap(),
+        false => cluster.bootstrap(),
+    };
     create_topic(cluster, replicas);
     let target = Target { client, kafka, grpc: cluster.grpc(1) };
     let mut breaker = Breaker { cluster, random: Dice::new(seed), troubles: Vec::new() };

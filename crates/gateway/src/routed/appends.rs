@@ -149,7 +149,7 @@ impl Shared {
             return Ok(link);
         }
         let start = |id| -> AbortHandle {
-            tokio::spawn(link::run(Arc::clone(self), id, client)).abort_handle()
+            self.nodes.runtime.spawn(link::run(Arc::clone(self), id, client)).abort_handle()
         };
         Ok(lanes.open_link(node, endpoint, start))
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use thalweg_kafka::fetch::FetchMemory;
 use thalweg_proto::internal::broker::v1 as proto;
 use thalweg_rpc::{Error, MESSAGE_BYTES_MAX};
 use thalweg_types::{ErrorCode, NodeId, Offset, TopicPartition};
@@ -48,6 +49,7 @@ struct Share {
 struct Fetch<'a> {
     reads: &'a Reads,
     call: &'a FetchCall,
+    memory: Option<&'a FetchMemory>,
     names: Vec<TopicPartition>,
     until: Instant,
     answers: Vec<Option<Answer>>,
@@ -56,9 +58,18 @@ struct Fetch<'a> {
     is_over: bool,
 }
 
-pub(super) async fn fetch(reads: &Reads, call: FetchCall) -> Vec<FetchedPartition> {
+/// With `memory`, the records are counted there until they have been sent.
+pub(super) async fn fetch(
+    reads: &Reads,
+    mut call: FetchCall,
+    memory: Option<&FetchMemory>,
+) -> Vec<FetchedPartition> {
+    if let Some(memory) = memory {
+        call.max_bytes = call.max_bytes.min(memory.allowance());
+        call.min_bytes = call.min_bytes.min(call.max_bytes);
+    }
     let answers = {
-        let mut fetch = Fetch::new(reads, &call);
+        let mut fetch = Fetch::new(reads, &call, memory);
         match call.min_bytes == 0 || call.max_wait.is_zero() {
             true => fetch.look(fetch.all(), Min::Nothing, ANSWER_TIME_MAX).await,
             false => fetch.wait().await,
@@ -69,7 +80,7 @@ pub(super) async fn fetch(reads: &Reads, call: FetchCall) -> Vec<FetchedPartitio
 }
 
 impl<'a> Fetch<'a> {
-    fn new(reads: &'a Reads, call: &'a FetchCall) -> Self {
+    fn new(reads: &'a Reads, call: &'a FetchCall, memory: Option<&'a FetchMemory>) -> Self {
         let name = |wanted: &FetchPartition| TopicPartition {
             topic: wanted.topic.clone(),
             partition: wanted.partition,
@@ -77,6 +88,7 @@ impl<'a> Fetch<'a> {
         Self {
             reads,
             call,
+            memory,
             names: call.partitions.iter().map(name).collect(),
             until: Instant::now() + call.max_wait,
             answers: call.partitions.iter().map(|_| None).collect(),
@@ -221,8 +233,8 @@ impl<'a> Fetch<'a> {
             max_wait_ms: wire(usize::try_from(wait.as_millis()).unwrap_or(usize::MAX)),
             isolation_level: words::isolation_level(self.call.isolation).into(),
         };
-        let count = share.indexes.len();
-        async move { (number, collect(client, request, count, max_bytes).await) }.boxed()
+        let collecting = Collecting { count: share.indexes.len(), max_bytes, memory: self.memory };
+        async move { (number, collecting.collect(client, request).await) }.boxed()
     }
 
     fn wanted(&self, index: usize) -> proto::FetchPartition {
@@ -353,31 +365,74 @@ enum Min {
     Part,
 }
 
-/// One broker's whole answer, in the order of the request.
-async fn collect(
-    mut client: Client,
-    request: proto::FetchRequest,
+/// One broker's answer while it comes.
+struct Collecting<'a> {
+    /// Partitions asked for.
     count: usize,
     max_bytes: usize,
-) -> Result<Vec<Answer>, Error> {
-    let mut pieces = client.fetch(request).await?.into_inner();
-    let mut answers: Vec<Option<Answer>> = (0..count).map(|_| None).collect();
-    let mut bytes = 0;
-    while let Some(piece) = pieces.message().await? {
-        for partition in piece.partitions {
-            bytes += partition.batches.iter().map(Bytes::len).sum::<usize>();
-            let place = usize::try_from(partition.index).ok();
-            let Some(answer) = place.and_then(|place| answers.get_mut(place)) else {
-                return Err(senseless("a partition that was not asked for"));
-            };
-            add(answer, partition);
+    memory: Option<&'a FetchMemory>,
+}
+
+impl Collecting<'_> {
+    /// The whole answer, in the order of the request. Without memory for the rest of the records these are left out: whoever holds some
+    /// does not wait for more, so that readers never wait for each other.
+    async fn collect(
+        self,
+        mut client: Client,
+        request: proto::FetchRequest,
+    ) -> Result<Vec<Answer>, Error> {
+        let mut pieces = client.fetch(request).await?.into_inner();
+        let mut answers: Vec<Option<Answer>> = (0..self.count).map(|_| None).collect();
+        let mut bytes = 0;
+        let mut is_full = false;
+        while let Some(mut piece) = pieces.message().await? {
+            let piece_bytes = bytes_of(&piece);
+            is_full = is_full || !self.count_in(&mut piece, piece_bytes, bytes == 0).await;
+            for mut partition in piece.partitions {
+                if is_full {
+                    partition.batches.clear();
+                }
+                let place = usize::try_from(partition.index).ok();
+                let Some(answer) = place.and_then(|place| answers.get_mut(place)) else {
+                    return Err(senseless("a partition that was not asked for"));
+                };
+                add(answer, partition);
+            }
+            bytes += piece_bytes;
+            if bytes > self.max_bytes + MESSAGE_BYTES_MAX {
+                return Err(senseless("far more than was asked for"));
+            }
         }
-        if bytes > max_bytes + MESSAGE_BYTES_MAX {
-            return Err(senseless("far more than was asked for"));
-        }
+        let missing = || Err(senseless("nothing about a partition"));
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
     }
-    let missing = || Err(senseless("nothing about a partition"));
-    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
+
+    /// Ties the memory of a piece to its records; false if there is none, and nothing is held yet that would have to be waited with.
+    async fn count_in(
+        &self,
+        piece: &mut proto::FetchResponse,
+        bytes: usize,
+        is_first: bool,
+    ) -> bool {
+        let Some(memory) = self.memory.filter(|_| bytes > 0) else { return true };
+        let mut lease = match memory.try_take(bytes) {
+            Some(lease) => lease,
+            None if is_first => memory.take(bytes).await,
+            None => return false,
+        };
+        let mut batches = piece.partitions.iter_mut().flat_map(|one| &mut one.batches).peekable();
+        while let Some(batch) = batches.next() {
+            *batch = lease.tie(std::mem::take(batch));
+            if batches.peek().is_none() {
+                lease.tie_rest(batch);
+            }
+        }
+        true
+    }
+}
+
+fn bytes_of(piece: &proto::FetchResponse) -> usize {
+    piece.partitions.iter().flat_map(|one| &one.batches).map(Bytes::len).sum()
 }
 
 /// Adds a piece to what is known of a partition.

@@ -11,6 +11,7 @@ use thalweg_metadata_core::{Endpoint, Image};
 use thalweg_proto::internal::broker::v1::broker_client::BrokerClient;
 use thalweg_rpc::{Error, MESSAGE_BYTES_MAX, channel};
 use thalweg_types::NodeId;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -24,8 +25,10 @@ const SILENCE_REMEMBERED: Duration = Duration::from_secs(5);
 /// Connections to one broker for reads, which take turns.
 const READ_CONNECTIONS: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Nodes {
+    /// Where connections live, whoever needs them first: callers may be on runtimes that end before this one.
+    pub(super) runtime: Handle,
     known: Mutex<HashMap<NodeId, Known>>,
 }
 
@@ -40,6 +43,11 @@ struct Known {
 }
 
 impl Nodes {
+    /// Must be called within a tokio runtime.
+    pub(super) fn new() -> Self {
+        Self { runtime: Handle::current(), known: Mutex::default() }
+    }
+
     /// To append at a broker, and the address behind it.
     pub(super) fn appends(&self, image: &Image, id: NodeId) -> Result<(String, Client), Error> {
         self.with(image, id, |known| (known.endpoint.clone(), known.appends.clone()))
@@ -87,6 +95,7 @@ impl Nodes {
         if let Some(known) = known.get_mut(&id).filter(|known| known.endpoint == endpoint) {
             return Ok(take(known));
         }
+        let _connections_live_there = self.runtime.enter();
         let mut made = Known::new(endpoint)?;
         let taken = take(&mut made);
         known.insert(id, made);
@@ -112,7 +121,7 @@ impl Known {
     }
 }
 
-fn internal_endpoint(image: &Image, id: NodeId) -> Result<String, Error> {
+pub(super) fn internal_endpoint(image: &Image, id: NodeId) -> Result<String, Error> {
     let node =
         image.node(id).ok_or_else(|| words::unavailable(format!("node {id} is not registered")))?;
     let endpoint = node.endpoint(Endpoint::INTERNAL).ok_or_else(|| {

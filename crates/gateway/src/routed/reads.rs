@@ -12,13 +12,14 @@ use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::broker::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{
-    ErrorCode, IsolationLevel, LogIndex, NodeId, ProducerEpoch, ProducerId, TopicPartition,
+    ErrorCode, IsolationLevel, LeaderEpoch, LogIndex, NodeId, Offset, ProducerEpoch, ProducerId,
+    TopicPartition,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Response, Status};
 
 use super::nodes::{Client, Nodes};
-use super::{configs, words};
+use super::{EpochEnd, configs, words};
 use crate::port::{ListedOffset, OffsetQuery};
 
 /// Wait before a call is made again when the metadata says nothing new; doubled every time.
@@ -43,12 +44,13 @@ impl Reads {
         Self { feed, nodes, leader_wait_max, turn: AtomicUsize::new(0) }
     }
 
-    /// Asks the leader of a partition, whoever that comes to be in time.
+    /// Finds an offset at the leader, for a reader that believes in `reader_epoch`.
     pub(super) async fn find_offset(
         &self,
         at: TopicPartition,
         query: OffsetQuery,
         isolation: IsolationLevel,
+        reader_epoch: LeaderEpoch,
     ) -> Result<Option<ListedOffset>, Error> {
         let (place, timestamp) = words::offset_place(query);
         let request = proto::FindOffsetRequest {
@@ -57,18 +59,72 @@ impl Reads {
             place: place.into(),
             timestamp_ms: timestamp.0,
             isolation_level: words::isolation_level(isolation).into(),
+            leader_epoch: Some(reader_epoch.0).filter(|epoch| *epoch != LeaderEpoch::NONE.0),
         };
+        let found = self.ask_until_led(&at, |mut client| {
+            let request = request.clone();
+            async move { Ok(client.find_offset(request).await?.into_inner()) }.boxed()
+        });
+        Ok(words::listed_offset(&found.await?))
+    }
+
+    /// Where a leader epoch ends; `None` if the leader's log knows nothing of it.
+    pub(super) async fn find_epoch_end(
+        &self,
+        at: TopicPartition,
+        epoch: LeaderEpoch,
+        reader_epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, Error> {
+        let query = proto::EpochQuery {
+            topic: at.topic.to_string(),
+            partition: at.partition.0,
+            epoch: epoch.0,
+            leader_epoch: reader_epoch.0,
+        };
+        let found = self.ask_until_led(&at, |mut client| {
+            let request = proto::FindEpochEndsRequest { partitions: vec![query.clone()] };
+            let asked = async move { client.find_epoch_ends(request).await };
+            asked.map(|answer| words::epoch_end(answer?.into_inner())).boxed()
+        });
+        found.await
+    }
+
+    /// Moves the log start up to `before`; [`Offset::NONE`] asks for everything that is committed. Returns the log start.
+    pub(super) async fn delete_records(
+        &self,
+        at: TopicPartition,
+        before: Offset,
+    ) -> Result<Offset, Error> {
+        let deletion = proto::Deletion {
+            topic: at.topic.to_string(),
+            partition: at.partition.0,
+            before_offset: before.0,
+        };
+        let deleted = self.ask_until_led(&at, |mut client| {
+            let request = proto::DeleteRecordsRequest { partitions: vec![deletion.clone()] };
+            let asked = async move { client.delete_records(request).await };
+            asked.map(|answer| words::deleted(answer?.into_inner())).boxed()
+        });
+        deleted.await
+    }
+
+    /// Asks the leader of a partition, whoever that comes to be in time, for what may be asked for again.
+    async fn ask_until_led<T>(
+        &self,
+        at: &TopicPartition,
+        ask: impl Fn(Client) -> BoxFuture<'static, Result<T, Error>>,
+    ) -> Result<T, Error> {
         let end = Instant::now() + self.leader_wait_max;
         let mut pause = RETRY_PAUSE_FIRST;
         loop {
             let mut changed = self.feed.changed();
             changed.mark_unchanged();
-            if !exists(&self.feed.image(), &at) {
-                return Err(words::unknown_partition(&at));
+            if !exists(&self.feed.image(), at) {
+                return Err(words::unknown_partition(at));
             }
-            let found = timeout_at(end, self.ask_leader(&at, request.clone())).await;
-            let error = match found {
-                Ok(Ok(found)) => return Ok(words::listed_offset(&found)),
+            let answer = timeout_at(end, self.ask_leader(at, &ask)).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
                 Err(_) => Error::timed_out(self.leader_wait_max),
             };
@@ -81,16 +137,16 @@ impl Reads {
         }
     }
 
-    async fn ask_leader(
+    async fn ask_leader<T>(
         &self,
         at: &TopicPartition,
-        request: proto::FindOffsetRequest,
-    ) -> Result<proto::FindOffsetResponse, Error> {
+        ask: &impl Fn(Client) -> BoxFuture<'static, Result<T, Error>>,
+    ) -> Result<T, Error> {
         let image = self.feed.image();
         let node = leader(&image, at)?;
-        let mut client = self.nodes.reads(&image, node)?;
+        let client = self.nodes.reads(&image, node)?;
         tokio::select! {
-            answer = client.find_offset(request) => Ok(answer.map_err(Error::from)?.into_inner()),
+            answer = ask(client) => answer,
             () = self.moved(at, node) => Err(words::leaderless(at)),
         }
     }

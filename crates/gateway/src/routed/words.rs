@@ -8,6 +8,7 @@ use thalweg_types::{
 };
 use tonic::Code;
 
+use super::EpochEnd;
 use crate::port::{ListedOffset, OffsetQuery, Produced};
 
 pub(super) fn acks(acks: Acks) -> proto::AppendAcks {
@@ -40,6 +41,33 @@ pub(super) fn listed_offset(found: &proto::FindOffsetResponse) -> Option<ListedO
         timestamp: Timestamp(found.timestamp_ms),
         leader_epoch: LeaderEpoch(found.leader_epoch),
     })
+}
+
+/// The one answer to one question.
+pub(super) fn epoch_end(answer: proto::FindEpochEndsResponse) -> Result<Option<EpochEnd>, Error> {
+    let [found] = <[_; 1]>::try_from(answer.partitions).map_err(|_| another_number())?;
+    match found.refusal {
+        Some(refusal) => Err(error(refusal)),
+        None if found.end_offset < 0 => Ok(None),
+        None => Ok(Some(EpochEnd {
+            epoch: LeaderEpoch(found.epoch),
+            end_offset: Offset(found.end_offset),
+        })),
+    }
+}
+
+/// The log start after the one deletion that was asked for.
+pub(super) fn deleted(answer: proto::DeleteRecordsResponse) -> Result<Offset, Error> {
+    let [deleted] = <[_; 1]>::try_from(answer.partitions).map_err(|_| another_number())?;
+    match deleted.refusal {
+        Some(refusal) => Err(error(refusal)),
+        None => Ok(Offset(deleted.log_start_offset)),
+    }
+}
+
+fn another_number() -> Error {
+    let message = "a broker answered about another number of partitions";
+    Error::new(ErrorCode::UnknownServerError, message).outcome_unknown()
 }
 
 /// What became of one batch.

@@ -286,6 +286,31 @@ impl proto::broker_server::Broker for ScriptedBroker {
         Ok(Response::new(found))
     }
 
+    async fn find_epoch_ends(
+        &self,
+        request: Request<proto::FindEpochEndsRequest>,
+    ) -> Result<Response<proto::FindEpochEndsResponse>, Status> {
+        let end = |wanted: proto::EpochQuery| proto::EpochEnd {
+            epoch: wanted.epoch,
+            end_offset: i64::try_from(self.logs.of(&wanted.topic, wanted.partition).len()).unwrap(),
+            refusal: None,
+        };
+        let partitions = request.into_inner().partitions.into_iter().map(end).collect();
+        Ok(Response::new(proto::FindEpochEndsResponse { partitions }))
+    }
+
+    async fn delete_records(
+        &self,
+        request: Request<proto::DeleteRecordsRequest>,
+    ) -> Result<Response<proto::DeleteRecordsResponse>, Status> {
+        let deleted = |wanted: proto::Deletion| proto::Deleted {
+            log_start_offset: wanted.before_offset,
+            refusal: None,
+        };
+        let partitions = request.into_inner().partitions.into_iter().map(deleted).collect();
+        Ok(Response::new(proto::DeleteRecordsResponse { partitions }))
+    }
+
     async fn describe_configs(
         &self,
         _: Request<proto::DescribeConfigsRequest>,

@@ -8,5 +8,6 @@
 mod appends;
 mod brokers;
 mod cluster;
+mod kafka;
 mod reads;
 mod streams;

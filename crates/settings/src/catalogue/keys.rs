@@ -377,6 +377,137 @@ pub const KEYS: &[Key] = &[
         "Most disk space of the journal, at least four files: what bounds the work after a crash.",
     ),
     Key::new(
+        "gateway.rack",
+        Kind::Name,
+        Default::Text(""),
+        "Where the gateway stands, as Kafka clients are told.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.heartbeat_interval_ms",
+        2 * SECOND_MS,
+        100,
+        HOUR_MS,
+        "How often the gateway shows the controller that it is alive.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.session_timeout_ms",
+        9 * SECOND_MS,
+        1000,
+        HOUR_MS,
+        "How long after its last answered heartbeat the gateway counts as alive; as long as the controllers' `broker.session_timeout_ms`, or less.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "gateway.auto_create_topics",
+        Kind::Boolean,
+        Default::Boolean(true),
+        "Whether a Kafka client that asks this gateway for an unknown topic and allows its creation gets it.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.fetch_bytes_max",
+        55 * MIB,
+        KIB,
+        i32::MAX as i64,
+        "Largest answer to one fetch of a Kafka client; the first batch is sent even if it is larger.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.fetch_sessions_max",
+        1000,
+        0,
+        100_000,
+        "Kafka consumers for which the gateway remembers what they read, so that their fetches name only changes.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "gateway.kafka.address",
+        Kind::Address,
+        Default::Text("127.0.0.1:9092"),
+        "Address of the Kafka listener.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "gateway.kafka.advertised_host",
+        Kind::Host,
+        Default::HostOf("gateway.kafka.address"),
+        "Host that clients are told to connect to.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.advertised_port",
+        0,
+        0,
+        65_535,
+        "Port that clients are told to connect to; 0 is the port listened on.",
+    )
+    .in_cluster_only(),
+    Key::new(
+        "gateway.kafka.runtimes",
+        Kind::Integer { min: 1, max: 1024 },
+        Default::Processors,
+        "Threads that serve Kafka connections, each with a runtime of its own.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.frame_bytes_max",
+        64 * MIB,
+        64 * KIB,
+        GIB,
+        "Largest request a client may send.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.in_flight_max",
+        16,
+        1,
+        10_000,
+        "Requests of one connection that may be worked on at a time; further ones wait in the socket.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.request_bytes_max",
+        96 * MIB,
+        64 * KIB,
+        4 * GIB - 1,
+        "Memory for requests of all connections, which hold it until the brokers have answered; at the limit further ones wait in their sockets, in order. One more of the largest size may be over it.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.unsent_bytes_max",
+        256 * MIB,
+        MIB,
+        4 * GIB - 1,
+        "Memory for answers that clients have not taken yet; fetches are answered with less as it fills, and at the limit no request is begun.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.connections_max",
+        16 * 1024,
+        1,
+        1_000_000,
+        "Kafka connections open at a time; further ones are closed at once.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.connections_per_ip_max",
+        1_000_000,
+        1,
+        1_000_000,
+        "Kafka connections of one IP address open at a time; further ones are closed at once.",
+    )
+    .in_cluster_only(),
+    Key::integer(
+        "gateway.kafka.idle_timeout_ms",
+        600 * SECOND_MS,
+        100,
+        DAY_MS,
+        "A Kafka connection on which nothing moves for this long is closed.",
+    )
+    .in_cluster_only(),
+    Key::new(
         "gateway.grpc.address",
         Kind::Address,
         Default::Text("127.0.0.1:50051"),

@@ -41,21 +41,25 @@ fn reads_back_what_it_produced(library: Library) {
     let test = format!("{library:?} produces and consumes");
     let Some(client) = Client::find(library, &test) else { return };
     let Some(server) = Server::start(&test) else { return };
+    round_trips(&client, server.kafka());
+}
+
+pub(crate) fn round_trips(client: &Client, kafka: SocketAddr) {
     let records = sample(300);
     for codec in CODECS {
         let topic = format!("round-trip-{codec}");
-        let offsets = client.produce(server.kafka(), &topic, 0, codec, &records);
+        let offsets = client.produce(kafka, &topic, 0, codec, &records);
         assert_eq!(offsets, (0..300).collect::<Vec<_>>(), "{codec}");
 
-        let read = client.consume(server.kafka(), &topic, 0, 0, records.len());
+        let read = client.consume(kafka, &topic, 0, 0, records.len());
         assert_same_records(&read, 0, &records);
     }
     // From the middle of a batch the consumer gets the rest of it.
-    let read = client.consume(server.kafka(), "round-trip-lz4", 0, 123, 177);
+    let read = client.consume(kafka, "round-trip-lz4", 0, 123, 177);
     assert_same_records(&read, 123, &records[123..]);
 
-    offsets_are_found(&client, server.kafka(), &records);
-    let refused = client.run(server.kafka(), "consume", &["round-trip-lz4", "0", "301", "1"]);
+    offsets_are_found(client, kafka, &records);
+    let refused = client.run(kafka, "consume", &["round-trip-lz4", "0", "301", "1"]);
     refused.expect_failure();
 }
 
@@ -74,7 +78,11 @@ fn administers_topics(library: Library) {
     let test = format!("{library:?} administers topics");
     let Some(client) = Client::find(library, &test) else { return };
     let Some(server) = Server::start(&test) else { return };
-    let run = |verb, arguments: &[&str]| client.run(server.kafka(), verb, arguments);
+    administers(&client, server.kafka());
+}
+
+pub(crate) fn administers(client: &Client, kafka: SocketAddr) {
+    let run = |verb, arguments: &[&str]| client.run(kafka, verb, arguments);
     let partitions = |topic| run("describe", &[topic]).expect_success().lines().count();
 
     let created = run("create", &["orders", "2", "retention.ms=123456"]).expect_success();
@@ -87,8 +95,8 @@ fn administers_topics(library: Library) {
     assert_eq!(run("grow", &["orders", "5"]).expect_success(), "grown\n");
     assert_eq!(partitions("orders"), 5);
     let records = sample(10);
-    client.produce(server.kafka(), "orders", 4, "none", &records);
-    assert_same_records(&client.consume(server.kafka(), "orders", 4, 0, 10), 0, &records);
+    client.produce(kafka, "orders", 4, "none", &records);
+    assert_same_records(&client.consume(kafka, "orders", 4, 0, 10), 0, &records);
 
     let twice = run("create", &["orders", "2"]).expect_failure();
     assert!(twice.contains("TOPIC_ALREADY_EXISTS") || twice.contains("TopicExists"), "{twice}");

@@ -1,6 +1,7 @@
 //! Debian's kcat, which links librdkafka 2.0: the oldest client that must work.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,6 +18,10 @@ fn run(command: Option<Command>, arguments: &[&str]) -> Option<Vec<u8>> {
 fn a_file_comes_back_byte_for_byte() {
     let test = "kcat produces and consumes a file";
     let Some(server) = Server::start(test) else { return };
+    a_file_comes_back(test, server.kafka());
+}
+
+pub(crate) fn a_file_comes_back(test: &str, kafka: SocketAddr) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("lines");
     // 8 MiB of lines of uneven length: many batches, many fetches.
@@ -31,11 +36,11 @@ fn a_file_comes_back_byte_for_byte() {
 
     let file = file.to_str().expect("the path is UTF-8");
     let produce = ["-P", "-t", "lines", "-p", "0", "-z", "lz4", "-X", "acks=all", "-l", file];
-    if run(kcat(server.kafka(), test), &produce).is_none() {
+    if run(kcat(kafka, test), &produce).is_none() {
         return;
     }
     let consume = ["-C", "-t", "lines", "-p", "0", "-o", "beginning", "-e", "-q"];
-    let read = run(kcat(server.kafka(), test), &consume).expect("kcat was there before");
+    let read = run(kcat(kafka, test), &consume).expect("kcat was there before");
 
     assert!(read == lines.as_bytes(), "{} bytes came back of {}", read.len(), lines.len());
 }

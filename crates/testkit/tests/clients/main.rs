@@ -1,6 +1,7 @@
 //! The server against clients that other people wrote: what they produce comes back as it was, through the same client, through another one,
 //! through the other protocol, and after a crash.
 
+mod gateways;
 mod groups;
 mod grpc;
 mod kafka;

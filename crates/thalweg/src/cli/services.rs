@@ -121,15 +121,20 @@ pub(crate) struct Coordinator {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  thalweg gateway --controllers controller-1:9190,controller-2:9190,controller-3:9190 --grpc-address 0.0.0.0:50051
+  thalweg gateway --controllers controller-1:9190,controller-2:9190,controller-3:9190 \\
+      --grpc-address 0.0.0.0:50051 --kafka-address 0.0.0.0:9092
 
-It keeps nothing; run as many as there is work for. It is ready when it knows the cluster. Every setting can also come
+It keeps nothing; run as many as there is work for. Kafka clients are told to connect to gateway.kafka.advertised_host,
+by default this machine's name. It is ready when it knows the cluster and the cluster knows it. Every setting can also come
 from a TOML file (--config) or from the environment (THALWEG__CLUSTER__CONTROLLERS=controller-1:9190); see
 docs/configuration.md.")]
 pub(crate) struct Gateway {
     /// Where controllers are reached, comma-separated; some of them are enough.
     #[arg(long, value_name = "HOST:PORT,...")]
     pub(crate) controllers: Option<String>,
+    /// Address of the Kafka listener [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) kafka_address: Option<SocketAddr>,
     /// Address of the gRPC listener [default: 127.0.0.1:50051].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) grpc_address: Option<SocketAddr>,
@@ -221,6 +226,7 @@ impl Gateway {
         self.common
             .layers()
             .flag("cluster.controllers", "--controllers", self.controllers.as_ref())
+            .flag("gateway.kafka.address", "--kafka-address", self.kafka_address)
             .flag("gateway.grpc.address", "--grpc-address", self.grpc_address)
     }
 }

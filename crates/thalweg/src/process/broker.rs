@@ -65,7 +65,7 @@ impl Composition for Broker {
         let log_dir = log_dir::open(settings, &logs.path, &machine, Arc::clone(&events)).await?;
 
         let endpoints = vec![
-            kafka_endpoint(settings, &kafka),
+            kafka::endpoint(&settings.broker.kafka, &kafka),
             internal_endpoint(settings, listener.local_addr()?.port()),
         ];
         let broker = thalweg_broker::Broker::start(Parts {
@@ -83,7 +83,8 @@ impl Composition for Broker {
         let replication = broker.replication_service().into_server();
         let routes = Routes::new().with(gateways).with(replication);
         let internal = Server::new(ServerOptions::default()).serve_on(listener, routes)?;
-        let kafka = kafka::serve(settings, kafka, kafka::backend(&broker, &machine), &machine)?;
+        let backend = kafka::backend(&broker, &machine);
+        let kafka = kafka::serve(&settings.broker.kafka, kafka, backend, &machine)?;
         Operations::started(&machine);
         Ok(Self { kafka, streams, internal, broker, operations, slot: logs.slot })
     }
@@ -139,16 +140,6 @@ pub(super) fn options(
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
     }
-}
-
-/// Where clients are told to connect to.
-pub(super) fn kafka_endpoint(settings: &Settings, bound: &Bound) -> Endpoint {
-    let kafka = &settings.broker.kafka;
-    let port = match kafka.advertised_port {
-        0 => bound.local_addr().port(),
-        port => port,
-    };
-    Endpoint { listener: Endpoint::KAFKA.to_owned(), host: kafka.advertised_host.clone(), port }
 }
 
 fn internal_endpoint(settings: &Settings, port: u16) -> Endpoint {

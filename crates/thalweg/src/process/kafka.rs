@@ -1,4 +1,4 @@
-//! The Kafka listener of a broker.
+//! The Kafka listener of a process, whatever is behind it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use thalweg_broker::{Broker, KafkaBackend};
 use thalweg_kafka::Backend;
 use thalweg_kafka::listener::{Bound, ListenerHandle, ListenerOptions};
-use thalweg_settings::Settings;
+use thalweg_metadata_core::Endpoint;
+use thalweg_settings::Kafka;
 
 use super::error::StartError;
 use super::kafka_metrics::KafkaMetrics;
@@ -18,12 +19,11 @@ pub(super) fn backend(broker: &Arc<Broker>, machine: &Machine) -> KafkaBackend {
 }
 
 pub(super) fn serve(
-    settings: &Settings,
+    kafka: &Kafka,
     bound: Bound,
     backend: impl Backend,
     machine: &Machine,
 ) -> Result<ListenerHandle, StartError> {
-    let kafka = &settings.broker.kafka;
     let options = ListenerOptions {
         runtimes: kafka.runtimes,
         frame_bytes_max: kafka.frame_bytes_max,
@@ -39,4 +39,13 @@ pub(super) fn serve(
     let metrics = KafkaMetrics(handle.counters());
     machine.registry.register(|registry| registry.register_collector(Box::new(metrics)));
     Ok(handle)
+}
+
+/// Where clients are told to connect to.
+pub(super) fn endpoint(kafka: &Kafka, bound: &Bound) -> Endpoint {
+    let port = match kafka.advertised_port {
+        0 => bound.local_addr().port(),
+        port => port,
+    };
+    Endpoint { listener: Endpoint::KAFKA.to_owned(), host: kafka.advertised_host.clone(), port }
 }

@@ -104,15 +104,18 @@ impl Composition for Standalone {
             &feed,
             &ControllerClient::new(channel.clone()),
             Brokers::local(channel_in_memory(connector)),
-            Node { identity, endpoints: vec![broker::kafka_endpoint(settings, &addresses.kafka)] },
+            Node {
+                identity,
+                endpoints: vec![kafka::endpoint(&settings.broker.kafka, &addresses.kafka)],
+            },
         );
         session.registered().await.map_err(StartError::Registration)?;
         let backend = BothBackends::new(
             kafka::backend(&broker, &machine),
             KafkaBackend::new(Arc::clone(&coordinator)),
         );
-        let kafka = kafka::serve(settings, addresses.kafka, backend, &machine)?;
-        let port = LocalBroker::new(Arc::clone(&broker));
+        let kafka = kafka::serve(&settings.broker.kafka, addresses.kafka, backend, &machine)?;
+        let port = Arc::new(LocalBroker::new(Arc::clone(&broker)));
         let groups = Arc::new(LocalCoordinator(Arc::clone(&coordinator)));
         let gateway =
             gateway::serve(settings, addresses.grpc, channel, feed, port, groups, &machine).await?;
@@ -159,7 +162,7 @@ async fn listen(
 }
 
 fn endpoints(settings: &Settings, addresses: &Addresses) -> Result<Vec<Endpoint>, StartError> {
-    let kafka = broker::kafka_endpoint(settings, &addresses.kafka);
+    let kafka = kafka::endpoint(&settings.broker.kafka, &addresses.kafka);
     let public = Endpoint {
         listener: Endpoint::PUBLIC.to_owned(),
         port: addresses.grpc.local_addr()?.port(),
