@@ -60,6 +60,11 @@ impl Group {
         if given.is_empty() && join.instance.is_none() && join.requires_known_member {
             return Ok(Joined::refused(id, ErrorCode::MemberIdRequired));
         }
+        let is_known = before.is_some() || self.members.contains_key(given);
+        if !is_known && !given.is_empty() && !subscription.owned.is_empty() {
+            // It was removed and has not noticed: others may own by now what it thinks it does. This error makes it give that up.
+            return Err(ErrorCode::UnknownMemberId);
+        }
         match before {
             Some(before) if given.is_empty() => self.replace_member(&before, &id, step),
             Some(before) if before != id => return Err(ErrorCode::FencedInstanceId),

@@ -4,5 +4,6 @@ mod heartbeat;
 mod histories;
 mod membership;
 mod migration;
+mod mixed;
 mod topics;
 mod world;

@@ -10,7 +10,7 @@ use crate::response::{Joined, Left, Response, Synced};
 use crate::{GroupConfig, Migration, Token};
 
 /// What a client of the classic protocol sends as its subscription.
-fn subscription(topics: &[&str], owned: &[(&str, &[i32])]) -> Bytes {
+pub(super) fn subscription(topics: &[&str], owned: &[(&str, &[i32])]) -> Bytes {
     let mut bytes = vec![0, 1];
     let text = |bytes: &mut Vec<u8>, text: &str| {
         bytes.extend((text.len() as u16).to_be_bytes());
@@ -381,6 +381,16 @@ fn a_classic_member_has_a_session_of_its_own_length() {
     assert_eq!(world.beat_classic(&member, 2), ErrorCode::None);
     world.pass(10_000);
     assert_eq!(world.beat_classic(&member, 2), ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn a_classic_member_that_was_removed_gives_up_before_it_joins() {
+    let (mut world, member, _) = mixed();
+    world.synced(&member, 2);
+    world.pass(10_000);
+    let joined = world.join_classic(classic_join(&member, &[("t", &[2, 3])]));
+    assert_eq!(joined.error, ErrorCode::UnknownMemberId);
+    assert_eq!(world.join_classic(classic_join(&member, &[])).error, ErrorCode::None);
 }
 
 #[test]
