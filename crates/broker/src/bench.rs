@@ -111,7 +111,7 @@ impl Bench {
 fn hub() -> Arc<Hub> {
     let dir_id = DirId(Uuid::from_bytes([1; 16]));
     let me = Identity { node: NodeId(1), broker_epoch: BrokerEpoch(0), dir_id };
-    let lease = Lease::new(Duration::MAX);
+    let lease = Lease::new(Duration::MAX, Duration::MAX);
     lease.confirm(Moment(u64::MAX / 2));
     Arc::new(Hub::new(me, Timing::DEFAULT, lease, Arc::new(SystemClock::new())))
 }

@@ -23,6 +23,7 @@ pub mod broker;
 mod configs;
 pub mod error;
 pub mod fetch;
+mod hold;
 mod hosting;
 mod internal;
 mod kafka;

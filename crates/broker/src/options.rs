@@ -27,6 +27,8 @@ pub struct BrokerOptions {
     pub heartbeat_interval: Duration,
     /// How long the controller waits for a heartbeat before it counts this broker as dead; the broker itself waits a little less (R11).
     pub session_timeout: Duration,
+    /// How long the controller waits for one after its connection to this broker has ended.
+    pub return_timeout: Duration,
     /// How long an in-sync replica may lack records before the leader wants it out (`replica.lag.time.max.ms`).
     pub replica_lag_time_max: Duration,
     /// Between two looks for what retention takes (`log.retention.check.interval.ms`).
@@ -45,6 +47,7 @@ impl BrokerOptions {
     pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
     /// Kafka's default.
     pub const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+    pub const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
     /// Kafka's default.
     pub const REPLICA_LAG_TIME_MAX: Duration = Duration::from_secs(30);
     /// Kafka's default.
@@ -63,6 +66,7 @@ impl BrokerOptions {
             room_patience: Self::ROOM_PATIENCE,
             heartbeat_interval: Self::HEARTBEAT_INTERVAL,
             session_timeout: Self::SESSION_TIMEOUT,
+            return_timeout: Self::RETURN_TIMEOUT,
             replica_lag_time_max: Self::REPLICA_LAG_TIME_MAX,
             retention_check_interval: Self::RETENTION_CHECK_INTERVAL,
         }

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_rpc::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::broker::Broker;
@@ -24,6 +25,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// Between two heartbeats that ask whether the broker may go.
 const ASK_INTERVAL_FIRST: Duration = Duration::from_millis(2);
 const ASK_INTERVAL_MAX: Duration = Duration::from_millis(100);
+
+/// How long no controller may answer before they are taken to be gone, and the broker goes without leave: longer than they take to elect
+/// another active one.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(6);
 
 impl Broker {
     /// Resolves when an operator has asked, through the controller, for this broker to stop.
@@ -46,26 +51,16 @@ impl Broker {
             sleep(DRAIN_INTERVAL).await;
         }
         self.session.want_shutdown();
-        let mut interval = ASK_INTERVAL_FIRST;
-        while Instant::now() < until {
+        let may_go = || async {
             let applied = *self.tasks.reconciled().borrow();
-            match timeout_at(until, self.session.heartbeat(applied)).await {
-                Err(_elapsed) => break,
-                Ok(Ok(answer)) if answer.may_shut_down => {
-                    self.replication.close();
-                    return true;
-                }
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "asked in vain whether this broker may stop")
-                }
-            }
-            sleep(interval).await;
-            interval = (interval * 2).min(ASK_INTERVAL_MAX);
-        }
+            self.session.heartbeat(applied).await.map(|answer| answer.may_shut_down)
+        };
+        let has_leave = ask_for_leave(may_go, until).await;
         self.replication.close();
-        tracing::warn!("the controller has not let this broker go; it stops all the same");
-        false
+        if !has_leave {
+            tracing::warn!("the controller has not let this broker go; it stops all the same");
+        }
+        has_leave
     }
 
     /// Tells everyone who waits that the outcome is unknown, and closes the logs cleanly. The listeners must have been shut down before.
@@ -82,5 +77,76 @@ impl Broker {
             Ok(Err(error)) => tracing::error!(%error, "logs could not be closed cleanly"),
             Err(error) => tracing::error!(%error, "closing the logs failed"),
         }
+    }
+}
+
+/// Asks until the answer is yes; not longer than `until`, nor when nobody has answered for a while.
+async fn ask_for_leave<A: Future<Output = Result<bool, Error>>>(
+    mut ask: impl FnMut() -> A,
+    until: Instant,
+) -> bool {
+    let mut interval = ASK_INTERVAL_FIRST;
+    let mut silent_until = Instant::now() + SILENCE_TIME_MAX;
+    loop {
+        match timeout_at(until.min(silent_until), ask()).await {
+            Ok(Ok(true)) => return true,
+            Ok(Ok(false)) => silent_until = Instant::now() + SILENCE_TIME_MAX,
+            Ok(Err(error)) => tracing::debug!(%error, "asked in vain whether this broker may stop"),
+            Err(_elapsed) => return false,
+        }
+        if Instant::now() + interval >= until.min(silent_until) {
+            return false;
+        }
+        sleep(interval).await;
+        interval = (interval * 2).min(ASK_INTERVAL_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_types::ErrorCode;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn gone() -> Error {
+        Error::new(ErrorCode::NetworkException, "nobody is there")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_wait_waits_for_leave() {
+        let begun = Instant::now();
+        let ask = || async { Ok(begun.elapsed() >= SILENCE_TIME_MAX * 2) };
+        assert!(ask_for_leave(ask, begun + PATIENCE).await);
+        assert!(begun.elapsed() < PATIENCE);
+        assert!(!ask_for_leave(|| async { Ok(false) }, Instant::now() + PATIENCE).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leave_of_controllers_that_are_gone_is_not_waited_for() {
+        for is_refused in [true, false] {
+            let begun = Instant::now();
+            let ask = || async {
+                match is_refused {
+                    true => Err(gone()),
+                    false => std::future::pending().await,
+                }
+            };
+            assert!(!ask_for_leave(ask, begun + PATIENCE).await);
+            assert!(begun.elapsed() <= SILENCE_TIME_MAX);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_election_of_controllers_is_waited_for() {
+        let begun = Instant::now();
+        let ask = || async {
+            match begun.elapsed() < Duration::from_secs(4) {
+                true => Err(gone()),
+                false => Ok(true),
+            }
+        };
+        assert!(ask_for_leave(ask, begun + PATIENCE).await);
     }
 }

@@ -99,6 +99,7 @@ impl Broker {
             events: Arc::clone(&events),
             hub: Arc::clone(&hub),
             shutdown: Arc::default(),
+            beat_now: Arc::default(),
         };
         let reconciler = Reconciler::new(
             Arc::clone(&hub),
@@ -148,7 +149,8 @@ fn hub(
     let timing =
         Timing { lag_ms_max: u64::try_from(lag_ms).unwrap_or(u64::MAX), ..Timing::DEFAULT };
     let me = Identity { node, broker_epoch, dir_id: meta.dir_id };
-    Hub::new(me, timing, Lease::new(options.session_timeout), clock)
+    let lease = Lease::new(options.session_timeout, options.return_timeout);
+    Hub::new(me, timing, lease, clock)
 }
 
 async fn register(

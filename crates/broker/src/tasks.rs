@@ -11,10 +11,11 @@ use thalweg_metadata_feed::{Change, Feed, Subscription};
 use thalweg_rpc::Error;
 use thalweg_storage::LogDir;
 use thalweg_types::{BrokerEpoch, ErrorCode, LogIndex, NodeId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
+use crate::hold;
 use crate::hosting::{Hosted, Reconciler};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) events: Arc<LogEvents>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) shutdown: Arc<Shutdown>,
+    /// Somebody wants the controller to hear of this broker at once.
+    pub(crate) beat_now: Arc<Notify>,
 }
 
 /// Who wants this broker to stop.
@@ -126,7 +129,9 @@ impl Tasks {
         let beating = beat(session.clone(), reconciled.clone(), gauges, disk_low(), times);
         let mut running = replicate(session, &hosted, admission);
         let retaining = retain(hosted, clock, disk_low(), options.retention_check_interval);
+        let holding = hold::hold_session(session.clone());
         running.extend([tokio::spawn(following), tokio::spawn(beating), tokio::spawn(retaining)]);
+        running.push(tokio::spawn(holding));
         Self { reconciled, running: Mutex::new(running) }
     }
 
@@ -225,7 +230,8 @@ fn take_over(reconciler: &Reconciler, change: &Change) {
     }
 }
 
-/// Shows the controller that this broker lives, at once when its disk runs full or has room again, and soon again when it was not heard.
+/// Shows the controller that this broker lives, at once when its disk runs full or has room again or its connection broke, and soon again
+/// when it was not heard.
 async fn beat(
     session: Session,
     reconciled: watch::Receiver<LogIndex>,
@@ -241,6 +247,7 @@ async fn beat(
             // Nothing was heard of the controller for so long that this broker speaks for no partition: any answer is welcome.
             () = session.lease_ended() => {}
             _ = disk_low.changed() => {}
+            () = session.beat_now.notified() => {}
         }
         metrics.disk(log_dir.disk_space());
         metrics.damaged_places.set(i64::try_from(log_dir.damages().len()).unwrap_or(i64::MAX));

@@ -200,6 +200,17 @@ impl ControllerClient {
         })
     }
 
+    /// Holds the session until the stream is dropped, or ends because the active controller is gone.
+    pub async fn hold_session(
+        &self,
+        node_id: NodeId,
+        broker_epoch: BrokerEpoch,
+    ) -> Result<tonic::Streaming<proto::HoldSessionResponse>, Error> {
+        let request =
+            proto::HoldSessionRequest { node_id: node_id.0, broker_epoch: broker_epoch.0 };
+        Ok(self.client.clone().hold_session(request).await?.into_inner())
+    }
+
     pub async fn create_topics(
         &self,
         topics: Vec<NewTopic>,

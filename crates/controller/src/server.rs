@@ -2,6 +2,7 @@
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod hold;
 mod peers;
 mod quorum;
 mod replicas;
@@ -11,6 +12,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use thalweg_env::Random;
@@ -48,6 +50,8 @@ pub struct Server {
     full: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Sessions whose nodes were asked to stop. Kept in memory: who asks does so until the node is gone.
     stop_requests: Arc<Mutex<BTreeMap<NodeId, BrokerEpoch>>>,
+    /// Numbers the streams that hold sessions.
+    holds: Arc<AtomicU64>,
     /// Whether what this controller knows can be taken for current.
     in_touch: stop::Receiver<bool>,
     /// Says when the watchers' streams must end.
@@ -72,6 +76,7 @@ impl Server {
             policy,
             full: Arc::default(),
             stop_requests: Arc::default(),
+            holds: Arc::default(),
             in_touch,
             stop,
         }
@@ -175,6 +180,15 @@ impl Controller for Server {
             index: index.0,
             shutdown_requested: self.is_asked_to_stop(node_id, broker_epoch),
         }))
+    }
+
+    type HoldSessionStream = hold::Hold;
+
+    async fn hold_session(
+        &self,
+        request: Request<proto::HoldSessionRequest>,
+    ) -> Result<Response<hold::Hold>, Status> {
+        hold::start(self, &request.into_inner()).await.map(Response::new)
     }
 
     async fn request_shutdown(

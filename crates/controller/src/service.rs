@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thalweg_env::fs::Fs;
 use thalweg_env::{Clock, Random, SystemClock};
-use thalweg_metadata_core::{Image, Policy, StaticConfigs};
+use thalweg_metadata_core::{Image, Policy, SessionTiming, StaticConfigs};
 use thalweg_metadata_feed::Feed;
 use thalweg_proto::internal::controller::v1::controller_server::ControllerServer;
 use thalweg_proto::internal::raft::v1::raft_server::RaftServer;
@@ -31,6 +31,9 @@ const LAST_DECISION_TIME_MAX: Duration = Duration::from_secs(2);
 /// As long as Kafka's.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
 
+/// Enough to connect again and to be heard, on a machine that does much else.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Id of the only voter of a quorum of one, in the quorum's own id space.
 const SINGLE_VOTER: NodeId = NodeId(1);
 
@@ -49,6 +52,8 @@ pub struct ControllerOptions {
     pub configs: StaticConfigs,
     /// How long a node may be silent before it is fenced.
     pub session_timeout: Duration,
+    /// How long a node may be silent after its stream to this controller has ended.
+    pub return_timeout: Duration,
     /// For sessions.
     pub clock: Arc<dyn Clock>,
     /// The voters that a new quorum begins with, this one among them, and where others are found later. Empty: a quorum of one, which
@@ -66,6 +71,7 @@ impl ControllerOptions {
             random,
             configs: StaticConfigs::default(),
             session_timeout: SESSION_TIMEOUT,
+            return_timeout: RETURN_TIMEOUT,
             clock: Arc::new(SystemClock::new()),
             voters: Vec::new(),
         }
@@ -155,7 +161,10 @@ impl Controller {
             Arc::clone(&options.random),
             Arc::clone(&policy),
             options.clock,
-            u64::try_from(options.session_timeout.as_millis()).unwrap_or(u64::MAX),
+            SessionTiming {
+                timeout_ms: milliseconds(options.session_timeout),
+                return_ms: milliseconds(options.return_timeout),
+            },
         );
         let (stopping, stop) = watch::channel(false);
         let task = tokio::spawn(active.run(stop.clone()));
@@ -171,6 +180,10 @@ impl Controller {
             Server::new(calls, quorum_of_server, state, options.random, policy, in_touch, stop);
         Ok(Handle { server, quorum, voters: options.voters, stopping, task })
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The first call makes the task find out where it stands, and make the cluster if there is none.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_env::{Clock, Random};
-use thalweg_metadata_core::{Decision, Error as Refusal, Image, Policy, Record, Sessions};
+use thalweg_metadata_core::{
+    Decision, Error as Refusal, Image, Policy, Record, SessionTiming, Sessions,
+};
 use thalweg_metadata_feed::encode_record;
 use thalweg_raft::{Leadership, ProposeError, Quorum};
 use thalweg_types::{ClusterId, LogIndex, Moment, Uuid};
@@ -65,7 +67,7 @@ pub(crate) struct Active {
     active_epoch: Option<LogIndex>,
     /// Who is alive, as this node has heard it since it took up work.
     sessions: Sessions,
-    session_timeout_ms: u64,
+    session_timing: SessionTiming,
     clock: Arc<dyn Clock>,
 }
 
@@ -115,10 +117,10 @@ impl Active {
         random: Arc<dyn Random>,
         policy: Arc<Policy>,
         clock: Arc<dyn Clock>,
-        session_timeout_ms: u64,
+        session_timing: SessionTiming,
     ) -> (Calls, Self) {
         let (sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-        let sessions = Sessions::take_over(&Image::default(), session_timeout_ms, Moment(0));
+        let sessions = Sessions::take_over(&Image::default(), session_timing, Moment(0));
         let active = Self {
             quorum,
             state,
@@ -127,7 +129,7 @@ impl Active {
             calls,
             active_epoch: None,
             sessions,
-            session_timeout_ms,
+            session_timing,
             clock,
         };
         (Calls(sender), active)
@@ -209,7 +211,7 @@ impl Active {
         self.active_epoch = Some(epoch);
         // Nobody has been heard of yet: everybody has a whole timeout.
         let image = self.state.feed.image();
-        self.sessions = Sessions::take_over(&image, self.session_timeout_ms, self.now());
+        self.sessions = Sessions::take_over(&image, self.session_timing, self.now());
         Ok(())
     }
 

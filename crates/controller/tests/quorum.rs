@@ -24,6 +24,9 @@ use thalweg_types::{ErrorCode, LogIndex, NodeId, Outcome};
 /// Far more than anything takes on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longer than a busy machine keeps a heartbeat waiting.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// One controller that runs.
 struct Member {
     handle: Handle,
@@ -74,6 +77,7 @@ impl Cluster {
             self.voters[..3].to_vec(),
         );
         options.session_timeout = self.session_timeout;
+        options.return_timeout = RETURN_TIMEOUT.min(self.session_timeout);
         let handle = Controller::start(options).await.unwrap();
         let routes = Routes::new().with(handle.service()).with(handle.peer_service());
         let options = ServerOptions {
@@ -398,5 +402,79 @@ async fn a_controller_that_has_lost_the_quorum_sends_its_watchers_away() {
         assert!(waiting.elapsed() < PATIENCE, "{status}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    cluster.stop().await;
+}
+
+fn hold(node: &proto::RegisterNodeResponse) -> proto::HoldSessionRequest {
+    proto::HoldSessionRequest { node_id: node.node_id, broker_epoch: node.broker_epoch }
+}
+
+/// The session's own timeout is longer than anybody waits here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lets_go_of_its_session_is_fenced_soon_unless_it_is_heard_of() {
+    let cluster = Cluster::formed(PATIENCE * 10).await;
+    let mut client = ControllerClient::new(cluster.channel());
+    let dying = within(client.register_node(node(1))).await.unwrap().into_inner();
+    let alive = within(client.register_node(node(2))).await.unwrap().into_inner();
+    within(client.heartbeat(heartbeat(&dying))).await.unwrap();
+    within(client.heartbeat(heartbeat(&alive))).await.unwrap();
+    let stale = proto::HoldSessionRequest { broker_epoch: 1, ..hold(&alive) };
+    let refused = Error::from(within(client.hold_session(stale)).await.unwrap_err());
+    assert_eq!(refused.code, ErrorCode::StaleBrokerEpoch);
+
+    let feed = Feed::start(cluster.channel(), FeedOptions::default());
+    let is_fenced = |node: &proto::RegisterNodeResponse| {
+        feed.image().node(NodeId(node.node_id)).is_none_or(|node| node.fenced)
+    };
+    let waiting = tokio::time::Instant::now();
+    while is_fenced(&dying) || is_fenced(&alive) {
+        assert!(waiting.elapsed() < PATIENCE, "the metadata says something else");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for lost in [&alive, &dying] {
+        let stream = within(client.hold_session(hold(lost))).await.unwrap();
+        drop(stream);
+    }
+    while !is_fenced(&dying) {
+        within(client.heartbeat(heartbeat(&alive))).await.unwrap();
+        assert!(waiting.elapsed() < PATIENCE, "nobody misses the one that let go");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!is_fenced(&alive), "it was heard of all the time");
+    drop(feed);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_held_with_the_next_active_controller_when_one_dies() {
+    let mut cluster = Cluster::formed(PATIENCE * 10).await;
+    let mut client = ControllerClient::new(cluster.channel());
+    let node = within(client.register_node(node(1))).await.unwrap().into_inner();
+    within(client.heartbeat(heartbeat(&node))).await.unwrap();
+    let mut held = within(client.hold_session(hold(&node))).await.unwrap().into_inner();
+    let active = cluster.active().await;
+    cluster.kill(active).await;
+    let ended = within(held.message()).await;
+    assert!(!matches!(ended, Ok(Some(_))), "it ends with the controller");
+
+    let waiting = tokio::time::Instant::now();
+    let held = loop {
+        match within(client.hold_session(hold(&node))).await {
+            Ok(held) => break held,
+            Err(error) => assert!(waiting.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    let feed = Feed::start(cluster.channel(), FeedOptions::default());
+    let is_fenced = || feed.image().node(NodeId(node.node_id)).is_none_or(|node| node.fenced);
+    while is_fenced() {
+        assert!(waiting.elapsed() < 2 * PATIENCE, "it is blamed for the controller's death");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(held);
+    while !is_fenced() {
+        assert!(waiting.elapsed() < 2 * PATIENCE, "the next controller does not see the end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(feed);
     cluster.stop().await;
 }

@@ -70,6 +70,7 @@ catalogue! {
     M28 "The high watermark counts as the true one before it reached the start of the leader's epoch.",
     M29 "A topic that a snapshot does not mention is deleted.",
     M30 "A replica with damaged data stays eligible and leads.",
+    M31 "A node whose stream to the controller has ended is fenced, though it is heard of again.",
 }
 
 /// Whether the given bug is planted on this thread: a rule's condition, or'ed or and'ed with its absence. Constant `false` in the

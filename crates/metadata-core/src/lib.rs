@@ -48,4 +48,4 @@ pub use error::Error;
 pub use image::{Coordinator, Image, Node, Partition, Position, Topic};
 pub use key::Key;
 pub use record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record, Registration};
-pub use sessions::Sessions;
+pub use sessions::{HoldId, SessionTiming, Sessions};

@@ -2,9 +2,19 @@
 //!
 //! Not part of the image: a controller that takes over has heard of nobody yet, and gives every broker a whole timeout. Times are the
 //! controller's own monotonic clock; being late only delays a fencing, and fencing somebody who is alive only costs a new registration.
+//!
+//! ```text
+//!  heard of ──────────────────────────── a whole timeout ────────────────────────────► over
+//!      ▲          hold ends ── time to come back ─► over
+//!      └── heartbeat ──┘
+//! ```
+//!
+//! A node holds its session as well, by a stream to the controller that ends when its process does. That is a hint, not a proof: who is
+//! heard of again in time goes on as before. Without it, or when it comes late, the timeout counts.
 
 use std::collections::BTreeMap;
 
+use thalweg_invariants::{Mutant, mutant};
 use thalweg_types::{BrokerEpoch, LogIndex, Moment, NodeId};
 
 use crate::decide::RegisterNode;
@@ -14,9 +24,23 @@ use crate::image::{Image, Node};
 /// The sessions of all unfenced brokers and of everyone heard of.
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    timeout_ms: u64,
+    timing: SessionTiming,
     by_node: BTreeMap<NodeId, Session>,
+    /// What each node holds its session by: the newest, should it have several. Also of nodes that were fenced.
+    holds: BTreeMap<NodeId, HoldId>,
 }
+
+/// How long a node may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionTiming {
+    pub timeout_ms: u64,
+    /// After the end of what it held its session by.
+    pub return_ms: u64,
+}
+
+/// One stream by which a node holds its session. Later ones have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldId(pub u64);
 
 #[derive(Debug, Clone, Copy)]
 struct Session {
@@ -25,15 +49,28 @@ struct Session {
     since: Moment,
     /// `None` while it was only granted a timeout.
     applied: Option<LogIndex>,
+    /// When its hold ended, if it was not heard of since.
+    left_at: Option<Moment>,
+}
+
+impl Session {
+    fn granted(broker_epoch: BrokerEpoch, now: Moment) -> Self {
+        Self { broker_epoch, since: now, applied: None, left_at: None }
+    }
+
+    fn ends_at(&self, timing: SessionTiming) -> Moment {
+        let times_out = self.since.saturating_add_ms(timing.timeout_ms);
+        let given_up = self.left_at.map(|at| at.saturating_add_ms(timing.return_ms));
+        given_up.map_or(times_out, |given_up| given_up.min(times_out))
+    }
 }
 
 impl Sessions {
     /// Of a controller that takes over at `now`.
-    pub fn take_over(image: &Image, timeout_ms: u64, now: Moment) -> Self {
-        let granted = |broker_epoch| Session { broker_epoch, since: now, applied: None };
+    pub fn take_over(image: &Image, timing: SessionTiming, now: Moment) -> Self {
         let held = image.nodes().filter(|node| has_session(node));
-        let by_node = held.map(|node| (node.id, granted(node.broker_epoch))).collect();
-        Self { timeout_ms, by_node }
+        let granted = held.map(|node| (node.id, Session::granted(node.broker_epoch, now)));
+        Self { timing, by_node: granted.collect(), holds: BTreeMap::new() }
     }
 
     /// A heartbeat of a node's present session, which has applied the metadata up to `applied`.
@@ -44,9 +81,12 @@ impl Sessions {
         applied: LogIndex,
         now: Moment,
     ) {
-        let session = Session { broker_epoch, since: now, applied: Some(applied) };
+        let mut session = Session { applied: Some(applied), ..Session::granted(broker_epoch, now) };
         let known = self.by_node.entry(node).or_insert(session);
         if broker_epoch >= known.broker_epoch {
+            if mutant!(Mutant::M31) {
+                session.left_at = known.left_at;
+            }
             *known = session;
         }
     }
@@ -57,8 +97,32 @@ impl Sessions {
             return;
         }
         let node_id = image.node_id_of(request.dir_id).unwrap_or_else(|| image.next_node_id());
-        let granted = Session { broker_epoch: BrokerEpoch::NONE, since: now, applied: None };
-        self.by_node.insert(node_id, granted);
+        self.by_node.insert(node_id, Session::granted(BrokerEpoch::NONE, now));
+    }
+
+    /// A node's present session is held from now on: whatever held it before may end unnoticed.
+    pub fn held(&mut self, node: NodeId, broker_epoch: BrokerEpoch, hold: HoldId) {
+        let known = self.holds.entry(node).or_insert(hold);
+        *known = hold.max(*known);
+        // It has come back.
+        if let Some(session) = self.by_node.get_mut(&node)
+            && session.broker_epoch == broker_epoch
+        {
+            session.left_at = None;
+        }
+    }
+
+    /// A hold has ended without anybody's wish, as it does when the node's process dies.
+    pub fn let_go(&mut self, node: NodeId, broker_epoch: BrokerEpoch, hold: HoldId, now: Moment) {
+        if self.holds.get(&node) != Some(&hold) {
+            return;
+        }
+        self.holds.remove(&node);
+        if let Some(session) = self.by_node.get_mut(&node)
+            && session.broker_epoch == broker_epoch
+        {
+            session.left_at = Some(now);
+        }
     }
 
     /// Nodes whose sessions are over, to be fenced; they are forgotten. Those fenced already need nothing.
@@ -66,13 +130,12 @@ impl Sessions {
     /// Whoever is unfenced without a session is granted a timeout: it may have been fenced, and so forgotten, while the decision to
     /// unfence it was still under way, and nobody else would ever fence it.
     pub fn take_expired(&mut self, image: &Image, now: Moment) -> Vec<NodeId> {
-        let timeout_ms = self.timeout_ms;
         for node in image.nodes().filter(|node| has_session(node)) {
-            let broker_epoch = node.broker_epoch;
-            let granted = Session { broker_epoch, since: now, applied: None };
+            let granted = Session::granted(node.broker_epoch, now);
             self.by_node.entry(node.id).or_insert(granted);
         }
-        let is_over = |session: &Session| now.ms_since(session.since) >= timeout_ms;
+        let timing = self.timing;
+        let is_over = |session: &Session| session.ends_at(timing) <= now;
         let over = self.by_node.iter().filter(|(_, session)| is_over(session));
         let over: Vec<_> = over.map(|(node, _)| *node).collect();
         self.by_node.retain(|_, session| !is_over(session));
@@ -83,8 +146,7 @@ impl Sessions {
 
     /// When the next session ends unless its node is heard of.
     pub fn next_deadline(&self) -> Option<Moment> {
-        let ends = |session: &Session| session.since.saturating_add_ms(self.timeout_ms);
-        self.by_node.values().map(ends).min()
+        self.by_node.values().map(|session| session.ends_at(self.timing)).min()
     }
 
     /// R12: the metadata log entry that every live broker but `node` has applied. `None`: there is no other. A broker that was not heard
@@ -116,7 +178,7 @@ impl Sessions {
         let is_held = self.by_node.get(&node.id).is_some_and(|session| {
             session.broker_epoch == node.broker_epoch
                 && session.applied.is_some()
-                && now.ms_since(session.since) < self.timeout_ms
+                && now < session.ends_at(self.timing)
         });
         if is_held && node.is_live() { Err(Error::SessionHeld(node.id)) } else { Ok(()) }
     }

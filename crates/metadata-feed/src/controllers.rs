@@ -8,6 +8,7 @@ use thalweg_rpc::{InvalidEndpoints, LeaderChannel, LeaderOptions};
 const REPEATABLE: &[&str] = &[
     "RegisterNode",
     "Heartbeat",
+    "HoldSession",
     "WatchMetadata",
     "AllocateProducerIds",
     "DescribeQuorum",

@@ -167,6 +167,7 @@ impl fmt::Display for Relation {
 pub const RELATIONS: &[Relation] = &[
     // One lost heartbeat is not the end of a session.
     Relation::new("broker.heartbeat_interval_ms", 2, "broker.session_timeout_ms"),
+    Relation::new("broker.return_timeout_ms", 1, "broker.session_timeout_ms"),
     // One file being written, one being flushed, one being emptied, one being prepared.
     Relation::new("broker.journal.file_bytes", 4, "broker.journal.space_bytes_max"),
     // A batch and its frame fit into one journal file.

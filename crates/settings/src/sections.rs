@@ -92,6 +92,7 @@ pub struct Broker {
     pub rack: String,
     pub heartbeat_interval_ms: u64,
     pub session_timeout_ms: u64,
+    pub return_timeout_ms: u64,
     #[serde(deserialize_with = "from_text")]
     pub durability: Durability,
     pub num_partitions: i32,

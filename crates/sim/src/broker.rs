@@ -4,6 +4,7 @@
 //! registration is applied; a failed flush is the end of the process; a replica of which nothing is known is set aside, and deleted only
 //! when a committed fact says so; a stream from a follower counts only until a newer one from it is there.
 
+mod holds;
 mod lifecycle;
 mod metadata;
 mod replicas;
@@ -12,7 +13,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 
-use thalweg_metadata_core::Image;
+use thalweg_metadata_core::{HoldId, Image};
 use thalweg_replication_core::{ControllerLease, Fitness, Identity, Replica, Timing};
 use thalweg_types::{
     Acks, BrokerEpoch, ClusterId, DirId, IncarnationId, LeaderEpoch, Moment, NodeId, Offset,
@@ -23,8 +24,9 @@ use crate::disk::DiskLog;
 use crate::env::{Env, ms};
 use crate::log::Log;
 use crate::message::{Ask, CONTROLLERS, FIRST_CONTROLLER, Host, Message};
-use crate::quorum::SESSION_MS;
+use crate::quorum::{RETURN_MS, SESSION_MS};
 use crate::rng::Rng;
+use holds::Holds;
 
 pub(crate) const TIMING: Timing = Timing { lag_ms_max: 3_000, retry_ms: 100 };
 
@@ -61,6 +63,7 @@ pub(crate) struct Broker {
     /// Known to the simulation only.
     has_ended_cleanly: bool,
     pub(crate) faults: Faults,
+    pub(crate) holds: Holds,
     rng: Rng,
     later_rng: Rng,
 }
@@ -126,6 +129,7 @@ struct Waiter {
 enum Asked {
     Register,
     Heartbeat { sent_at: Moment },
+    Hold { hold: HoldId },
     Alter { partition: TopicIdPartition, epoch: LeaderEpoch, attempt: u32 },
     Unfit,
 }
@@ -150,7 +154,7 @@ impl Broker {
             session: None,
             proof: None,
             image: Image::default(),
-            lease: ControllerLease::new(SESSION_MS),
+            lease: ControllerLease::new(SESSION_MS, RETURN_MS),
             lease_is_valid: false,
             parts: BTreeMap::new(),
             stray: BTreeMap::new(),
@@ -172,6 +176,7 @@ impl Broker {
                 skew_ms: 0,
                 rate: 1_000,
             },
+            holds: Holds::new(seed, host),
             rng,
             later_rng: Rng::new(seed, &format!("later broker {host}")),
         }

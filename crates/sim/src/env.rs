@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use thalweg_metadata_core::HoldId;
 use thalweg_types::{LeaderEpoch, Moment, TopicIdPartition};
 
 use crate::checker::Checker;
@@ -28,6 +29,12 @@ pub(crate) enum Event {
     StreamBroken {
         at: Host,
         connection: u64,
+    },
+    /// One end of what holds a broker's session notices that it has ended.
+    HoldEnds {
+        at: Host,
+        broker: Host,
+        hold: HoldId,
     },
     FlushDone {
         broker: Host,

@@ -1,6 +1,6 @@
 //! What is said between the hosts of a simulated cluster.
 
-use thalweg_metadata_core::{Candidate, Image, Reassign, RegisterNode};
+use thalweg_metadata_core::{Candidate, HoldId, Image, Reassign, RegisterNode};
 use thalweg_replication_core::{AlterOutcome, Answer, Handshake, Proposal, Report};
 use thalweg_types::{
     Acks, BrokerEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId, Offset, Outcome,
@@ -46,10 +46,30 @@ impl Message {
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
     Register(Box<RegisterNode>),
-    Heartbeat { node: NodeId, epoch: BrokerEpoch, applied: LogIndex, want_shutdown: bool },
-    Alter { partition: TopicIdPartition, proposal: Box<Proposal> },
-    Unfit { node: NodeId, epoch: BrokerEpoch, partition: TopicIdPartition },
-    Watch { applied: LogIndex },
+    Heartbeat {
+        node: NodeId,
+        epoch: BrokerEpoch,
+        applied: LogIndex,
+        want_shutdown: bool,
+    },
+    /// Opens a stream to the active controller that ends with this process.
+    Hold {
+        node: NodeId,
+        epoch: BrokerEpoch,
+        hold: HoldId,
+    },
+    Alter {
+        partition: TopicIdPartition,
+        proposal: Box<Proposal>,
+    },
+    Unfit {
+        node: NodeId,
+        epoch: BrokerEpoch,
+        partition: TopicIdPartition,
+    },
+    Watch {
+        applied: LogIndex,
+    },
     Admin(Admin),
 }
 

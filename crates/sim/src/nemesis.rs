@@ -140,6 +140,11 @@ impl Sim {
         if self.plan.later.repeats && rng.chance(200) {
             self.env.network.repeats = rng.below(200);
         }
+        if self.plan.later.session_holds && rng.chance(300) {
+            let host = rng.index(self.brokers.len());
+            self.env.fault(|| format!("what holds the session of broker {host} breaks"));
+            self.brokers[host].holds.break_off(&mut self.env, host);
+        }
         self.nemesis.later_rng = rng;
     }
 

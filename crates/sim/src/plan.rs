@@ -62,6 +62,8 @@ pub(crate) struct Later {
     pub(crate) late_cuts: bool,
     /// Metadata entries that come together are followed together.
     pub(crate) coalesces: bool,
+    /// Brokers hold their sessions by streams, whose ends tell of their deaths sooner, later, never or falsely.
+    pub(crate) session_holds: bool,
 }
 
 impl Plan {
@@ -77,6 +79,7 @@ impl Plan {
             // Last: what is drawn before it stays what it was for the seeds that are kept.
             late_cuts: rng.chance(600),
             coalesces: rng.chance(500),
+            session_holds: rng.chance(600),
         };
         plan
     }
@@ -128,6 +131,7 @@ impl Plan {
         match bug {
             Mutant::M18 | Mutant::M25 | Mutant::M30 => kinds.damage = true,
             Mutant::M11 | Mutant::M12 | Mutant::M29 => kinds.administration = true,
+            Mutant::M31 => plan.later.session_holds = true,
             _ => {}
         }
         if bug == Mutant::M12 {

@@ -6,19 +6,26 @@
 //! way when an active controller went may or may not turn out committed under the next one.
 
 mod decide;
+mod holds;
 
 use std::collections::VecDeque;
 
-use thalweg_metadata_core::{Image, Policy, Position, Record, Sessions};
+use thalweg_metadata_core::{Image, Policy, Position, Record, SessionTiming, Sessions};
 use thalweg_types::{ClusterId, ControllerEpoch, ErrorCode, LogIndex, Moment, NodeId, Uuid};
 
 use crate::env::{Env, Event, ms};
 use crate::message::{Ask, BROKERS_MAX, CONTROLLERS, FIRST_CONTROLLER, Host, Message, Told};
 use crate::network::{MS, Time};
 use crate::rng::Rng;
+use holds::Contacts;
 
 /// How long a broker may be silent.
 pub(crate) const SESSION_MS: u64 = 2_000;
+
+/// How long after the end of the stream by which it holds its session.
+pub(crate) const RETURN_MS: u64 = 500;
+
+const TIMING: SessionTiming = SessionTiming { timeout_ms: SESSION_MS, return_ms: RETURN_MS };
 
 const TICK: Time = 100 * MS;
 
@@ -50,6 +57,8 @@ struct Controller {
 
 struct Active {
     sessions: Sessions,
+    /// What of that is known to the simulation.
+    contacts: Contacts,
     waiting: VecDeque<Work>,
     flight: Option<Flight>,
 }
@@ -298,6 +307,7 @@ impl Quorum {
         let controller = &mut self.controllers[at];
         let Some(active) = &mut controller.active else { return };
         let expired = active.sessions.take_expired(&controller.image, Moment(ms(env.now)));
+        expired.iter().for_each(|node| active.contacts.check_silent(env, *node));
         active.waiting.extend(expired.into_iter().map(Work::Fence));
         self.pump(env, at);
     }
@@ -332,9 +342,10 @@ impl Quorum {
         let controller = &mut self.controllers[at];
         controller.term = self.term;
         controller.image = self.image.clone();
-        let sessions = Sessions::take_over(&self.image, SESSION_MS, Moment(ms(env.now)));
+        let sessions = Sessions::take_over(&self.image, TIMING, Moment(ms(env.now)));
         let waiting = VecDeque::from([Work::Activate]);
-        controller.active = Some(Active { sessions, waiting, flight: None });
+        let contacts = Contacts::since(ms(env.now));
+        controller.active = Some(Active { sessions, contacts, waiting, flight: None });
         self.pump(env, at);
     }
 }

@@ -74,6 +74,7 @@ impl Sim {
             broker.faults.keeps_old_positions = sim.plan.later.old_positions;
             broker.faults.late_cuts = sim.plan.later.late_cuts;
             broker.faults.coalesces = sim.plan.later.coalesces;
+            broker.holds.are_used = sim.plan.later.session_holds;
         }
         if let Some(first) = sim.plan.script.as_ref().and_then(|script| script.steps.first()) {
             sim.env.at(first.at, Event::Script(0));
@@ -120,6 +121,14 @@ impl Sim {
                     broker.handle_stream_broken(env, connection);
                 }
             }
+            Event::HoldEnds { at, broker, hold } => match at.checked_sub(FIRST_CONTROLLER) {
+                Some(controller) => self.quorum.handle_hold_ended(&mut self.env, controller, hold),
+                None => {
+                    if let Some((broker, env)) = self.running(broker) {
+                        broker.handle_hold_ended(env, hold);
+                    }
+                }
+            },
             Event::StartBroker { broker } => self.brokers[broker].start(&mut self.env),
             Event::QuorumTick => self.quorum.handle_tick(&mut self.env),
             Event::CommitDone { controller, proposal } => {
@@ -210,7 +219,7 @@ impl Sim {
     fn host_of(&self, event: &Event) -> Option<Host> {
         match event {
             Event::Deliver { to, .. } | Event::Stream { to, .. } => Some(*to),
-            Event::StreamBroken { at, .. } => Some(*at),
+            Event::StreamBroken { at, .. } | Event::HoldEnds { at, .. } => Some(*at),
             Event::FlushDone { broker, .. }
             | Event::Wake { broker, .. }
             | Event::Cut { broker, .. }

@@ -17,15 +17,31 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(session_timeout: Duration) -> Self {
-        let session_ms = u64::try_from(session_timeout.as_millis()).unwrap_or(u64::MAX);
-        Self { rule: Mutex::new(ControllerLease::new(session_ms)), ends_at: AtomicU64::new(0) }
+    /// `return_timeout`: how long the controller waits for a broker whose stream has ended.
+    pub(crate) fn new(session_timeout: Duration, return_timeout: Duration) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let rule = ControllerLease::new(ms(session_timeout), ms(return_timeout));
+        Self { rule: Mutex::new(rule), ends_at: AtomicU64::new(0) }
     }
 
     /// A heartbeat sent at `sent_at` was answered with success.
     pub(crate) fn confirm(&self, sent_at: Moment) {
+        self.change(|rule| rule.confirm(sent_at));
+    }
+
+    /// What holds the session ended at `at`, and no controller tells anything.
+    pub(crate) fn doubt(&self, at: Moment) {
+        self.change(|rule| rule.doubt(at));
+    }
+
+    /// There is contact again.
+    pub(crate) fn reassure(&self) {
+        self.change(ControllerLease::reassure);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ControllerLease)) {
         let mut rule = self.rule.lock();
-        rule.confirm(sent_at);
+        change(&mut rule);
         let ends_at = rule.deadline().map_or(0, |at| at.0);
         self.ends_at.store(ends_at, Ordering::Release);
     }
@@ -46,10 +62,14 @@ mod tests {
 
     #[test]
     fn every_thread_sees_what_the_rule_says() {
-        let lease = Lease::new(Duration::from_secs(8));
+        let lease = Lease::new(Duration::from_secs(8), Duration::from_secs(1));
         assert!(!lease.is_valid(Moment(0)), "never confirmed");
         lease.confirm(Moment(1_000));
         assert!(lease.is_valid(Moment(6_999)) && !lease.is_valid(Moment(7_000)));
         assert_eq!(lease.deadline(), Some(Moment(7_000)));
+        lease.doubt(Moment(2_000));
+        assert!(lease.is_valid(Moment(2_749)) && !lease.is_valid(Moment(2_750)));
+        lease.reassure();
+        assert!(lease.is_valid(Moment(2_750)));
     }
 }

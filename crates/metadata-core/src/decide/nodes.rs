@@ -204,6 +204,11 @@ impl Image {
         Ok(Decision { records: self.with_coordinators(records), response: () })
     }
 
+    /// Refuses whoever has not, or not any more, the node's present session.
+    pub fn check_session(&self, id: NodeId, epoch: BrokerEpoch) -> Result<(), Error> {
+        self.registered(id, epoch).map(|_| ())
+    }
+
     /// The node, if this is its present session.
     pub(super) fn registered(&self, id: NodeId, epoch: BrokerEpoch) -> Result<&Node, Error> {
         let node = self.node(id).ok_or(Error::UnknownNode(id))?;

@@ -122,6 +122,13 @@ pub const KEYS: &[Key] = &[
         "How long the controller waits for a sign of life of a broker before it gives what the broker leads to others.",
     )
     .sets("broker.session.timeout.ms"),
+    Key::integer(
+        "broker.return_timeout_ms",
+        SECOND_MS,
+        100,
+        HOUR_MS,
+        "How long the controller waits for a sign of life of a broker whose connection to it has ended, as it does when the process dies.",
+    ),
     Key::new(
         "broker.durability",
         Kind::Choice(&["fsync", "replicated"]),

@@ -4,7 +4,7 @@ use thalweg_invariants::{Mutant, mutant};
 use thalweg_log_core::LogConfig;
 use thalweg_metadata_core::{Endpoint, Image, NodeRole, RegisterNode};
 use thalweg_replication_core::{AlterOutcome, ControllerLease, Fitness};
-use thalweg_types::{DirId, IncarnationId, LogIndex, TopicIdPartition, Uuid};
+use thalweg_types::{BrokerEpoch, DirId, IncarnationId, LogIndex, NodeId, TopicIdPartition, Uuid};
 
 use super::{Asked, Broker};
 use crate::disk::DiskLog;
@@ -12,7 +12,7 @@ use crate::env::{Env, Event};
 use crate::log::Log;
 use crate::message::{Ask, FIRST_CONTROLLER, Message, Told};
 use crate::network::MS;
-use crate::quorum::SESSION_MS;
+use crate::quorum::{RETURN_MS, SESSION_MS};
 
 const TICK: u64 = 300 * MS;
 
@@ -27,7 +27,7 @@ impl Broker {
         self.incarnation = IncarnationId(Uuid::from_random_bits(self.rng.bits_128()));
         self.session = None;
         self.image = Image::default();
-        self.lease = ControllerLease::new(SESSION_MS);
+        self.lease = ControllerLease::new(SESSION_MS, RETURN_MS);
         self.lease_is_valid = false;
         self.streams.clear();
         self.newest.clear();
@@ -84,6 +84,7 @@ impl Broker {
         let stray = std::mem::take(&mut self.stray).into_iter();
         self.disk.logs.extend(stray.map(|(id, (log, _))| (id, log.disk)));
         env.break_streams_of(self.host);
+        self.holds.process_ends(env, self.host);
     }
 
     pub(crate) fn lose_power(&mut self, env: &mut Env) {
@@ -149,12 +150,18 @@ impl Broker {
                 if !self.lease_is_valid {
                     self.try_another_controller();
                 }
-                let want_shutdown = self.wants_shutdown;
-                let ask = Ask::Heartbeat { node, epoch, applied, want_shutdown };
-                self.ask(env, Asked::Heartbeat { sent_at: now }, ask);
+                self.beat(env, (node, epoch));
+                self.hold_session(env, (node, epoch));
             }
         }
         self.retain(env);
+    }
+
+    pub(super) fn beat(&mut self, env: &mut Env, (node, epoch): (NodeId, BrokerEpoch)) {
+        let (applied, want_shutdown) = (self.image.position().index, self.wants_shutdown);
+        let ask = Ask::Heartbeat { node, epoch, applied, want_shutdown };
+        let sent_at = self.moment(env);
+        self.ask(env, Asked::Heartbeat { sent_at }, ask);
     }
 
     fn register(&mut self, env: &mut Env) {
@@ -210,6 +217,9 @@ impl Broker {
                     self.refresh_lease(env);
                 }
             }
+            (Asked::Hold { hold }, Told::Done) => self.handle_held(env, hold),
+            // The heartbeat beside it is refused as well, and turns to another controller.
+            (Asked::Hold { .. }, _) => {}
             (Asked::Alter { partition, epoch, attempt }, told) => {
                 let outcome = match told {
                     Told::Altered(outcome) => *outcome,

@@ -99,9 +99,16 @@ fn decide(
             };
             let decision = image.decide_heartbeat(&heartbeat)?;
             active.sessions.heard(*node, *epoch, *applied, now);
+            active.contacts.heard(*node, now);
             let thalweg_metadata_core::HeartbeatAnswer { fenced, may_shut_down } =
                 decision.response;
             Ok((decision.records, Told::Heartbeat { fenced, may_shut_down }))
+        }
+        Ask::Hold { node, epoch, hold } => {
+            image.check_session(*node, *epoch)?;
+            active.sessions.held(*node, *epoch, *hold);
+            active.contacts.held(*node, *epoch, *hold);
+            Ok((Vec::new(), Told::Done))
         }
         Ask::Alter { partition, proposal } => {
             Ok(alter(image, policy, alteration(*partition, proposal)))

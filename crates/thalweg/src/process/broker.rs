@@ -137,6 +137,7 @@ pub(super) fn options(
         fetch_memory_bytes_max: broker.kafka.unsent_bytes_max / 4 * 3,
         heartbeat_interval: Duration::from_millis(broker.heartbeat_interval_ms),
         session_timeout: Duration::from_millis(broker.session_timeout_ms),
+        return_timeout: Duration::from_millis(broker.return_timeout_ms),
         retention_check_interval: Duration::from_millis(broker.log.retention_check_interval_ms),
         ..BrokerOptions::new(incarnation, endpoints)
     }

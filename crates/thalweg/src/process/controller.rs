@@ -86,6 +86,7 @@ pub(super) fn options(
     options.configs = configs;
     options.clock = Arc::clone(&machine.clock);
     options.session_timeout = Duration::from_millis(settings.broker.session_timeout_ms);
+    options.return_timeout = Duration::from_millis(settings.broker.return_timeout_ms);
     options.quorum.snapshot_after_entries = settings.controller.snapshot_after_entries;
     options
 }
