@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use thalweg_rpc::{Deadline, Error};
 use thalweg_types::{ErrorCode, IsolationLevel};
 use tokio::time::{Instant, sleep};
@@ -15,6 +16,8 @@ use crate::shared::Shared;
 use crate::words;
 
 const PAUSE: Duration = Duration::from_millis(100);
+/// Partitions whose ends are asked for at the same time.
+const LOOKS_IN_FLIGHT_MAX: usize = 16;
 const COMMITTED_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The committed offsets, and what the reset says where there is none.
@@ -29,15 +32,17 @@ pub(super) async fn beginnings<B: BrokerPort>(
     let deadline = Deadline::at(Instant::now() + COMMITTED_WAIT_MAX);
     let wanted = Some(names.into_iter().collect());
     let kept = offsets::committed(shared, &options.group, wanted, false, deadline).await?;
-    let mut beginnings = BTreeMap::new();
-    for (name, kept) in kept {
-        let offset = match kept? {
-            Some(position) => position.offset,
-            None => reset(shared, options, &name).await?,
-        };
-        beginnings.insert(name, offset);
-    }
-    Ok(beginnings)
+    let looks: Vec<_> = kept
+        .into_iter()
+        .map(|(name, kept)| async move {
+            let offset = match kept? {
+                Some(position) => position.offset,
+                None => reset(shared, options, &name).await?,
+            };
+            Ok::<_, Error>((name, offset))
+        })
+        .collect();
+    stream::iter(looks).buffered(LOOKS_IN_FLIGHT_MAX).try_collect().await
 }
 
 /// The end of the log that the client has chosen.
