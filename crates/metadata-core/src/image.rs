@@ -135,6 +135,9 @@ impl Default for Image {
     }
 }
 
+/// Config that keeps new replicas off a broker.
+const CORDON_CONFIG: &str = "cordoned.log.dirs";
+
 impl Image {
     /// From the facts of a snapshot ([`Self::to_records`]) taken at `position`.
     pub fn restore<'a>(position: Position, records: impl IntoIterator<Item = &'a Record>) -> Self {
@@ -331,6 +334,17 @@ impl Image {
     /// Brokers that may lead, in order of id.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes().filter(|node| node.role == NodeRole::Broker && node.is_live())
+    }
+
+    /// Live brokers that may be given new replicas, in order of id.
+    pub fn placeable_brokers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.live_brokers().filter(|node| !self.is_cordoned(node.id))
+    }
+
+    /// Whether a broker shall get no new replicas (`cordoned.log.dirs`, KIP-1066). It keeps, leads and serves those it has.
+    pub fn is_cordoned(&self, id: NodeId) -> bool {
+        let of = |resource| self.config(&resource, CORDON_CONFIG);
+        of(ConfigResource::Broker(id)).or_else(|| of(ConfigResource::Cluster)) == Some("*")
     }
 
     pub fn is_live(&self, id: NodeId) -> bool {

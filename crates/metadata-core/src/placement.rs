@@ -31,7 +31,7 @@ struct Load {
 type Chosen = BTreeMap<NodeId, (u64, u64)>;
 
 impl Placement {
-    /// Over the live brokers of `image`.
+    /// Over the live brokers of `image` that are not cordoned.
     pub(crate) fn new(image: &Image, seed: u64) -> Self {
         let mut loads: BTreeMap<NodeId, (u64, u64)> = BTreeMap::new();
         for partition in image.topics().flat_map(|topic| topic.partitions.values()) {
@@ -44,7 +44,7 @@ impl Placement {
         }
         let load = |id| loads.get(&id).copied().unwrap_or_default();
         let brokers = image
-            .live_brokers()
+            .placeable_brokers()
             .map(|node| Load {
                 id: node.id,
                 rack: node.rack.clone(),

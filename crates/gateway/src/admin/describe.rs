@@ -76,7 +76,10 @@ pub(super) fn describe_cluster(
 ) -> proto::DescribeClusterResponse {
     let (health, shares) = count_partitions(image);
     let share = |node: &Node| shares.get(&node.id).copied().unwrap_or_default();
-    let nodes = image.nodes().map(|node| described_node(node, share(node))).collect();
+    let nodes = image
+        .nodes()
+        .map(|node| described_node(node, share(node), image.is_cordoned(node.id)))
+        .collect();
     proto::DescribeClusterResponse {
         cluster_id: image.cluster_id().map(|id| id.to_string()).unwrap_or_default(),
         controller_id,
@@ -166,7 +169,7 @@ fn described_partition(
     }
 }
 
-fn described_node(node: &Node, share: Shares) -> proto::Node {
+fn described_node(node: &Node, share: Shares, cordoned: bool) -> proto::Node {
     proto::Node {
         node_id: node.id.0,
         role: match node.role {
@@ -191,5 +194,6 @@ fn described_node(node: &Node, share: Shares) -> proto::Node {
         leader_count: share.leaders,
         replica_count: share.replicas,
         out_of_sync_count: share.out_of_sync,
+        cordoned,
     }
 }

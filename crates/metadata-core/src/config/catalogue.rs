@@ -111,6 +111,8 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Default of the topic config of the same name.";
     "connections.max.idle.ms" Long Some("600000"), Allowed::Range(1, LONG_MAX), [], ReadOnly,
         "A connection on which nothing moves for this long is closed.";
+    "cordoned.log.dirs" List None, Allowed::Among(&["*"]), [], Dynamic,
+        "With *, the broker gets no new partitions; what it has stays (KIP-1066).";
     "default.replication.factor" Int Some("1"), Allowed::Range(1, 32_767), [], ReadOnly,
         "Replicas of a topic created without a replication factor.";
     "delete.topic.enable" Boolean Some("true"), Allowed::Any, [], ReadOnly,

@@ -74,7 +74,7 @@ impl Image {
 
 impl Loads {
     fn new(image: &Image, leaving: &BTreeSet<NodeId>, seed: u64) -> Self {
-        let live = || image.live_brokers().filter(|node| !leaving.contains(&node.id));
+        let live = || image.placeable_brokers().filter(|node| !leaving.contains(&node.id));
         let mut loads = Self {
             by_broker: live().map(|node| (node.id, (0, 0))).collect(),
             racks: image.nodes().map(|node| (node.id, node.rack.clone())).collect(),

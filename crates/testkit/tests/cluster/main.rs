@@ -1,6 +1,7 @@
 //! Clusters of real processes on loopback: how they come up, what they live through, what they refuse.
 
 mod coordinators;
+mod decommission;
 mod load;
 mod quorum;
 mod start;

@@ -44,6 +44,8 @@ pub(crate) enum Cluster {
     },
     /// Give leadership back to the preferred leaders, or to what is left where nobody leads.
     Elect(Elect),
+    /// Take brokers out of the cluster for good: they are emptied, stopped and forgotten.
+    Decommission(Decommission),
     /// Stop a broker in good order: what it leads is given to others first.
     #[command(after_help = "Examples:
   thalweg cluster shutdown-broker 3
@@ -136,6 +138,31 @@ pub(crate) struct Reassign {
     pub(crate) wait: bool,
     /// How long to wait. Units: ms, s, m, h, d.
     #[arg(long, value_name = "TIME", default_value = "1h", requires = "wait")]
+    pub(crate) timeout: Span,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thalweg cluster decommission 4 --wait
+  thalweg cluster decommission 4 5 --wait --keep-running
+
+Nothing is begun unless the others can hold every replica. From then on the brokers get nothing new (their config
+cordoned.log.dirs is *; take it back with thalweg config unset), and what they have is copied before it goes. Can be
+broken off and given again. Where something starts stopped processes again, use --keep-running, remove them, and then
+thalweg cluster unregister-broker.")]
+pub(crate) struct Decommission {
+    #[arg(value_name = "ID", required = true, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) node_ids: Vec<i32>,
+    /// Wait until they are empty, then stop and forget them. Without it: begin the moves and return.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Leave them running when they are empty.
+    #[arg(long, requires = "wait")]
+    pub(crate) keep_running: bool,
+    /// How long to wait. Units: ms, s, m, h, d.
+    #[arg(long, value_name = "TIME", default_value = "6h", requires = "wait")]
     pub(crate) timeout: Span,
     #[command(flatten)]
     pub(crate) output: Output,

@@ -1,5 +1,6 @@
 //! `thalweg cluster`: nodes, quorum, and where replicas are.
 
+mod decommission;
 mod nodes;
 mod reassign;
 mod stop;
@@ -26,6 +27,7 @@ pub(crate) async fn run(bootstrap: &Bootstrap, command: Cluster) -> Result<(), F
         Cluster::Elect(arguments) => {
             elect(&server, &arguments.partitions, arguments.output.format).await
         }
+        Cluster::Decommission(arguments) => decommission::run(&server, arguments).await,
         Cluster::ShutdownBroker { node_id, timeout, output } => {
             stop::shut_down(&server, node_id, timeout.0, output.format).await
         }

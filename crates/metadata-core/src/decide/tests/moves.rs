@@ -1,6 +1,7 @@
 //! Plans for brokers that come and go.
 
 use super::*;
+use crate::placement::Placement;
 
 /// Brokers in racks `a` and `b` by turns, and a topic of `partitions` partitions with two replicas on those that were there first.
 fn cluster(brokers: u32, added: u32, partitions: i32) -> Cluster {
@@ -75,4 +76,32 @@ fn where_there_is_no_other_broker_nothing_is_planned() {
     let cluster = cluster(2, 0, 4);
     assert!(cluster.image.plan_evacuation(&BTreeSet::from([NodeId(1)]), 1).is_empty());
     assert!(cluster.image.plan_balance(usize::MAX, 1).is_empty());
+}
+
+#[test]
+fn a_cordoned_broker_gets_nothing_and_keeps_what_it_has() {
+    let mut cluster = cluster(3, 0, 6);
+    let held = |cluster: &Cluster, id| {
+        let topics = cluster.image.topics();
+        let partitions = topics.flat_map(|topic| topic.partitions.values());
+        partitions.filter(|partition| partition.replicas.contains(&NodeId(id))).count()
+    };
+    let before = held(&cluster, 2);
+    let (resource, name) = (ConfigResource::Broker(NodeId(2)), "cordoned.log.dirs".to_owned());
+    cluster.commit(&[Record::ConfigSet { resource, name: name.clone(), value: "*".to_owned() }]);
+    assert!(cluster.image.is_cordoned(NodeId(2)) && !cluster.image.is_cordoned(NodeId(1)));
+    let placed = Placement::new(&cluster.image, 7).place(12, 2);
+    assert!(placed.iter().flatten().all(|id| *id != NodeId(2)), "{placed:?}");
+    assert!(
+        cluster.image.plan_balance(100, 1).iter().all(|step| !step
+            .target
+            .iter()
+            .flatten()
+            .any(|id| *id == NodeId(2)))
+    );
+    assert!(before > 0 && held(&cluster, 2) == before);
+
+    cluster.commit(&[Record::ConfigRemoved { resource, name }]);
+    let placed = Placement::new(&cluster.image, 7).place(12, 2);
+    assert!(placed.iter().flatten().any(|id| *id == NodeId(2)), "{placed:?}");
 }

@@ -36,7 +36,7 @@ pub(super) fn completed<'a>(
             request.partition_count = partition_count;
         }
         if request.replication_factor == -1 {
-            let live = i16::try_from(image.live_brokers().count()).unwrap_or(i16::MAX);
+            let live = i16::try_from(image.placeable_brokers().count()).unwrap_or(i16::MAX);
             request.replication_factor = replication_factor.min(live).max(1);
         }
     }

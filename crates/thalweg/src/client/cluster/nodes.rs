@@ -86,10 +86,11 @@ fn endpoint(endpoint: &proto::Endpoint) -> String {
 }
 
 fn state(node: &proto::Node) -> &'static str {
-    match (node.fenced, node.shutting_down) {
-        (true, _) => "gone",
-        (false, true) => "stopping",
-        (false, false) => "live",
+    match (node.fenced, node.shutting_down, node.cordoned) {
+        (true, _, _) => "gone",
+        (false, true, _) => "stopping",
+        (false, false, true) => "cordoned",
+        (false, false, false) => "live",
     }
 }
 

@@ -45,13 +45,7 @@ pub(super) async fn run(server: &Server, arguments: Reassign) -> Result<(), Fail
     if arguments.dry_run {
         return write_plan(format, &moves);
     }
-    let mut results = Vec::with_capacity(moves.len());
-    for some in moves.chunks(MOVES_PER_CALL) {
-        let request = proto::ReassignRequest { reassignments: some.to_vec() };
-        let response =
-            server.admin().reassign(request).await.map_err(|status| server.failed(status))?;
-        results.extend(response.into_inner().results);
-    }
+    let results = begin(server, &moves).await?;
     let begun: Vec<_> = results
         .iter()
         .filter(|result| result.error.is_none())
@@ -66,6 +60,21 @@ pub(super) async fn run(server: &Server, arguments: Reassign) -> Result<(), Fail
         wait(server, begun, arguments.timeout.0).await?;
     }
     write_results(format, done, results)
+}
+
+/// Begins them; one result for each.
+pub(super) async fn begin(
+    server: &Server,
+    moves: &[proto::Reassignment],
+) -> Result<Vec<proto::PartitionResult>, Failure> {
+    let mut results = Vec::with_capacity(moves.len());
+    for some in moves.chunks(MOVES_PER_CALL) {
+        let request = proto::ReassignRequest { reassignments: some.to_vec() };
+        let response =
+            server.admin().reassign(request).await.map_err(|status| server.failed(status))?;
+        results.extend(response.into_inner().results);
+    }
+    Ok(results)
 }
 
 /// The moves that the arguments mean.
@@ -130,7 +139,7 @@ fn read_file(path: &Path) -> Result<Vec<proto::Reassignment>, Failure> {
 }
 
 /// Until none of the partitions is being moved any more.
-async fn wait(
+pub(super) async fn wait(
     server: &Server,
     mut moving: Vec<proto::TopicPartition>,
     time_max: Duration,

@@ -22,6 +22,16 @@ pub(super) async fn shut_down(
     time_max: Duration,
     format: OutputFormat,
 ) -> Result<(), Failure> {
+    stop(server, node_id, time_max).await?;
+    done(format, node_id, "stopped")
+}
+
+/// Asks it to stop, and waits until it is gone. One that is gone already is let be.
+pub(super) async fn stop(server: &Server, node_id: i32, time_max: Duration) -> Result<(), Failure> {
+    let is_gone = |node: &proto::Node| node.node_id == node_id && node.fenced;
+    if describe(server).await?.nodes.iter().any(is_gone) {
+        return Ok(());
+    }
     let began = Instant::now();
     let asked = ask(server, node_id).await?;
     let mut asked_at = began;
@@ -46,7 +56,7 @@ pub(super) async fn shut_down(
         }
         sleep(POLL_INTERVAL).await;
     }
-    done(format, node_id, "stopped")
+    Ok(())
 }
 
 /// The session that was asked to end.
@@ -62,9 +72,15 @@ pub(super) async fn unregister(
     node_id: i32,
     format: OutputFormat,
 ) -> Result<(), Failure> {
+    forget(server, node_id).await?;
+    done(format, node_id, "unregistered")
+}
+
+/// Unregisters it.
+pub(super) async fn forget(server: &Server, node_id: i32) -> Result<(), Failure> {
     let request = proto::UnregisterBrokerRequest { node_id };
     server.admin().unregister_broker(request).await.map_err(|status| server.failed(status))?;
-    done(format, node_id, "unregistered")
+    Ok(())
 }
 
 fn done(format: OutputFormat, node_id: i32, result: &str) -> Result<(), Failure> {
