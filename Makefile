@@ -3,10 +3,10 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fix fuzz bench doc soak
+.PHONY: help build run test check fix fuzz bench doc soak image up down test-containers
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## Build the binary, optimised: target/release/thalweg.
 	cargo build --release -p thalweg
@@ -39,3 +39,15 @@ doc: ## Build the API documentation.
 
 soak: ## Run the simulated cluster on new seeds for SECONDS (default 600).
 	cargo run --release -p thalweg-sim -- run --from $$(date +%s)000 --seconds $(or $(SECONDS),600)
+
+image: ## Build the container image thalweg:latest.
+	scripts/cluster image
+
+up: ## Bring up a whole cluster in containers: gRPC on 50051.
+	scripts/cluster up
+
+down: ## Stop that cluster; what it stored is kept.
+	scripts/cluster down
+
+test-containers: ## Try the cluster in containers from outside: break, scale, restart it under load.
+	scripts/test-containers

@@ -41,6 +41,14 @@ impl Finished {
 /// # Panics
 /// When it cannot be started or does not end within two and a half minutes.
 pub fn finish(command: &mut Command, input: &[u8]) -> Finished {
+    finish_within(command, input, PATIENCE)
+}
+
+/// Runs `command`, which may take `patience`, with `input` on its standard input.
+///
+/// # Panics
+/// When it cannot be started or does not end in time.
+pub(crate) fn finish_within(command: &mut Command, input: &[u8], patience: Duration) -> Finished {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -57,7 +65,7 @@ pub fn finish(command: &mut Command, input: &[u8]) -> Finished {
         });
         let stdout = scope.spawn(|| read_all(stdout));
         let stderr = scope.spawn(|| read_all(stderr));
-        let status = wait(&mut child, command);
+        let status = wait(&mut child, command, patience);
         Finished {
             status,
             stdout: stdout.join().expect("reading does not panic"),
@@ -74,8 +82,8 @@ fn read_all(mut source: impl Read) -> Vec<u8> {
     bytes
 }
 
-fn wait(child: &mut Child, command: &Command) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
+fn wait(child: &mut Child, command: &Command, patience: Duration) -> ExitStatus {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(status) = child.try_wait().expect("the child is ours to wait for") {
             return status;
@@ -83,7 +91,7 @@ fn wait(child: &mut Child, command: &Command) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{command:?} did not end within {PATIENCE:?}");
+            panic!("{command:?} did not end within {patience:?}");
         }
         thread::sleep(Duration::from_millis(5));
     }
