@@ -1,3 +1,5 @@
+//! Connections that are passed on: to whom, and what becomes of them when one side goes.
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
