@@ -23,7 +23,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use thalweg_log_core::{EpochEnd, LogConfig, LogOffsets, PartitionLog};
+use thalweg_log_core::{Chain, EpochEnd, LogConfig, LogOffsets, PartitionLog};
 use thalweg_record::BatchHeader;
 use thalweg_replication_core::{self as replication, Fitness, Replica, Role};
 use thalweg_rpc::Error;
@@ -36,7 +36,6 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::error::{AppendError, DeleteRecordsError, NotCurrent, NotLeading};
 use crate::replication::Hub;
-use condition::Chain;
 pub(crate) use condition::LogStanding;
 pub use condition::{Condition, ConditionError, CoordinatorCondition};
 use following::{Cut, ToLeader};
@@ -88,7 +87,7 @@ struct Inner {
     /// When the timer will look at this partition next.
     wake_at: Option<Moment>,
     /// As the leader of a partition that coordinators write to.
-    chain: Option<Chain>,
+    chain: Chain,
     /// As the leader: the followers that are pushed to.
     links: Vec<Link>,
     /// As a follower.
@@ -143,7 +142,7 @@ impl Partition {
             acks: AckWaiters::default(),
             readers: Vec::new(),
             wake_at: None,
-            chain: None,
+            chain: Chain::default(),
             links: Vec::new(),
             to_leader: ToLeader::default(),
             cut: None,

@@ -13,12 +13,14 @@
 //! epoch -> start offset                                        epochs.rs    which leader wrote what (KIP-101, KIP-279)
 //! producer id -> epoch, last five batches                      producers.rs what is a repetition (KIP-98)
 //! [segment][segment][active segment]                           segment.rs   where the files end
+//! leader epoch, end, chain                                     chain.rs     what an append continues
 //! ```
 //!
 //! What this crate does not know: the bytes of records (`record`), files and journals (`storage`), replicas (`replication-core`).
 //! Transactions are not tracked yet; transactional and control batches are refused with a typed error rather than half understood.
 
 mod append;
+mod chain;
 mod config;
 mod epochs;
 mod index;
@@ -32,6 +34,7 @@ mod test_batch;
 mod truncation;
 
 pub use append::{AppendDecision, AppendError, Origin};
+pub use chain::{Chain, Continuation, ContinuationError};
 pub use config::{CleanupPolicy, LogConfig};
 pub use epochs::{EpochEnd, EpochEntry, EpochIndex, InvalidEpochs};
 pub use index::{IndexEntry, TimeIndexEntry, entry_for, position_of, scan_start_for_timestamp};

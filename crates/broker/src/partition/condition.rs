@@ -1,12 +1,9 @@
 //! Appends that take place only where their author believes the log to end.
 //!
 //! All is compared under the partition's lock, in one critical section with the append: between two writers who believe the same, exactly one
-//! is right. Within one leader epoch a log end is reached once and never left but by an append, so leader epoch and end say where a log
-//! stands. They do not say what it holds: a batch may get lost and another of the same length take its place, upon which a third one, sent
-//! behind the first and delayed, would find its end right by chance. Coordinators, who send without waiting, therefore name the chain they
-//! continue; a chain is begun by one append, and ended by any that is not of it and by every change of leader.
+//! is right. What a coordinator continues is [`thalweg_log_core::Chain`]'s to say.
 
-use thalweg_log_core::{AppendDecision, LogOffsets, Origin};
+use thalweg_log_core::{AppendDecision, Continuation, ContinuationError, LogOffsets, Origin};
 use thalweg_record::BatchHeader;
 use thalweg_types::{Acks, CoordinatorEpoch, LeaderEpoch, Offset, ProducerId, Timestamp};
 
@@ -58,13 +55,6 @@ pub(crate) struct LogStanding {
     /// Where the log ended when its leader began.
     pub(crate) epoch_start_offset: Offset,
     pub(crate) offsets: LogOffsets,
-}
-
-/// Whose the last append under the present leader was, if a coordinator's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chain {
-    epoch: LeaderEpoch,
-    number: u64,
 }
 
 impl Partition {
@@ -133,32 +123,34 @@ impl Inner {
         epoch: LeaderEpoch,
         end: Offset,
     ) -> Result<(), AppendError> {
-        let (given, current) = (condition.leader_epoch, epoch);
-        if given < current {
-            return Err(NotLeading::FencedEpoch { given, current }.into());
-        }
-        if given > current {
-            return Err(NotLeading::UnknownEpoch { given, current }.into());
-        }
-        let expected = condition.expected_end;
-        if expected != end {
-            return Err(ConditionError::End { expected, end }.into());
-        }
-        let follows = match condition.chain {
-            Some(number) => condition.opens_chain || self.chain == Some(Chain { epoch, number }),
-            None => true,
-        };
-        if follows { Ok(()) } else { Err(ConditionError::Chain.into()) }
+        self.chain.admit(&condition.continuation(), epoch, end).map_err(|error| match error {
+            ContinuationError::FencedEpoch { given, current } => {
+                NotLeading::FencedEpoch { given, current }.into()
+            }
+            ContinuationError::UnknownEpoch { given, current } => {
+                NotLeading::UnknownEpoch { given, current }.into()
+            }
+            ContinuationError::End { expected, end } => {
+                ConditionError::End { expected, end }.into()
+            }
+            ContinuationError::Chain => ConditionError::Chain.into(),
+        })
     }
 
     /// The log has a new last batch.
     pub(super) fn continue_chain(&mut self, condition: Option<&Condition>, epoch: LeaderEpoch) {
-        self.chain = match condition {
-            Some(Condition::Coordinator(CoordinatorCondition { chain, .. })) => {
-                chain.map(|number| Chain { epoch, number })
-            }
+        let chain = match condition {
+            Some(Condition::Coordinator(condition)) => condition.chain,
             Some(Condition::Offset(_)) | None => None,
         };
+        self.chain.appended(epoch, chain);
+    }
+}
+
+impl CoordinatorCondition {
+    fn continuation(&self) -> Continuation {
+        let Self { leader_epoch, expected_end, chain, opens_chain, .. } = *self;
+        Continuation { leader_epoch, expected_end, chain, opens_chain }
     }
 }
 
