@@ -60,6 +60,10 @@ pub enum Error {
         "the topic has {current} partitions, {given} is not more; partitions can only be added"
     )]
     PartitionCountNotIncreased { current: i32, given: i32 },
+    #[error(
+        "the number of partitions of {0} cannot be changed: groups would be looked for elsewhere"
+    )]
+    FixedPartitionCount(TopicName),
     #[error("the request asks for {given} partitions in all, at most {max} are made at once")]
     TooManyPartitions { given: usize, max: usize },
     #[error("invalid replication factor {0}: it must be at least 1, or -1 for the default")]
@@ -139,6 +143,7 @@ impl Error {
             Self::UnknownTopicName(_) => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownTopicId(_) => ErrorCode::UnknownTopicId,
             Self::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
+            Self::FixedPartitionCount(_) => ErrorCode::InvalidTopicException,
             Self::InvalidPartitionCount { .. } | Self::PartitionCountNotIncreased { .. } => {
                 ErrorCode::InvalidPartitions
             }

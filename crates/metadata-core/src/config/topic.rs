@@ -60,7 +60,12 @@ impl TopicConfig {
             compression_type,
             compression_level: values.compression_level(compression_type),
             delete_retention_ms: values.number("delete.retention.ms"),
-            durability: values.text("thalweg.durability").parse().unwrap_or_default(),
+            // What coordinators write they answer for, whatever is configured.
+            durability: match image.topic_by_id(topic).is_some_and(|topic| topic.name.is_internal())
+            {
+                true => Durability::Fsync,
+                false => values.text("thalweg.durability").parse().unwrap_or_default(),
+            },
             file_delete_delay_ms: values.number("file.delete.delay.ms"),
             index_interval_bytes: values.size("index.interval.bytes").unwrap_or(0),
             max_compaction_lag_ms: values.number("max.compaction.lag.ms"),

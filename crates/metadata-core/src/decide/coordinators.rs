@@ -43,9 +43,6 @@ impl Image {
                 self.node(*node_id).is_some_and(|node| node.role == NodeRole::Coordinator)
             }
             Record::TopicCreated { name, .. } => name.is_internal(),
-            Record::PartitionRegistered { topic_id, .. } => {
-                self.topic_by_id(*topic_id).is_some_and(|topic| topic.name.is_internal())
-            }
             _ => false,
         }
     }

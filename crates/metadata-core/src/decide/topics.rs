@@ -155,7 +155,7 @@ impl Image {
         if request.validate_only {
             return Decision { records: Vec::new(), response };
         }
-        Decision { records: self.with_coordinators(growth.into_records()), response }
+        Decision { records: growth.into_records(), response }
     }
 
     fn find(&self, reference: &TopicReference) -> Result<&Topic, Error> {

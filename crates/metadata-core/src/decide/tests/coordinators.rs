@@ -149,3 +149,30 @@ fn internal_topics_are_compacted_flushed_and_replicated_as_far_as_brokers_reach(
     let created = cluster.topic("__consumer_offsets");
     assert_eq!(cluster.create_one(created).unwrap().partition_count, 7);
 }
+
+#[test]
+fn an_internal_topic_keeps_its_partitions_and_is_always_flushed() {
+    let mut cluster = cluster_of(1);
+    create_offsets(&mut cluster, 4);
+    let growth = GrowTopic {
+        name: "__consumer_offsets".to_owned(),
+        partition_count: 8,
+        assignments: Vec::new(),
+    };
+    let request = CreatePartitions { topics: vec![growth], validate_only: false };
+    let grown = cluster.image.decide_create_partitions(&request, 1, &cluster.policy);
+    assert!(grown.records.is_empty());
+    assert_eq!(grown.response[0].as_ref().unwrap_err().code(), ErrorCode::InvalidTopicException);
+
+    for target in [ConfigTarget::Topic("__consumer_offsets".to_owned()), ConfigTarget::Cluster] {
+        let change = ConfigChange::Set {
+            name: "thalweg.durability".to_owned(),
+            value: "replicated".to_owned(),
+        };
+        let alteration = ConfigAlteration { target, changes: vec![change], replace: true };
+        let request = AlterConfigs { resources: vec![alteration], validate_only: false };
+        let decision = cluster.image.decide_alter_configs(&request, &cluster.policy);
+        cluster.commit(&decision.records);
+        assert_eq!(cluster.partition("__consumer_offsets").durability, Durability::Fsync);
+    }
+}

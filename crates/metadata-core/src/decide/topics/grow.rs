@@ -32,6 +32,10 @@ impl<'a> Growth<'a> {
             .image
             .topic(&request.name)
             .ok_or_else(|| Error::UnknownTopicName(request.name.clone()))?;
+        // A group is where the hash of its name says, for as long as the topic lives.
+        if topic.name.is_internal() {
+            return Err(Error::FixedPartitionCount(topic.name.clone()));
+        }
         let added = added_count(topic, request.partition_count)?;
         let total = self.records.len() + added;
         if total > PARTITIONS_PER_REQUEST_MAX {

@@ -16,8 +16,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (name.clone(), 1..12).prop_map(
             move |(name, partitions)| Step::Create { name, partitions, factor: 1, minimum }
         ),
-        1 => name.clone().prop_map(|name| Step::Delete { name }),
-        1 => (name, 1..20).prop_map(|(name, partitions)| Step::Grow { name, partitions }),
+        1 => name.prop_map(|name| Step::Delete { name }),
     ]
 }
 
