@@ -13,6 +13,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 
+use thalweg_log_core::Chain;
 use thalweg_metadata_core::{HoldId, Image};
 use thalweg_replication_core::{ControllerLease, Fitness, Identity, Replica, Timing};
 use thalweg_types::{
@@ -103,6 +104,7 @@ pub(crate) struct Part {
     pub(crate) replica: Replica,
     pub(crate) log: Log,
     waiters: Vec<Waiter>,
+    chain: Chain,
     /// Accepted handshakes, by follower and session: on which stream.
     sessions: BTreeMap<(NodeId, u32), u64>,
     /// When it is woken next.
@@ -118,8 +120,9 @@ enum Cut {
     Restart { at: Offset },
 }
 
-/// A producer that waits for the high watermark, or for the leader's own disk.
+/// Who waits for the high watermark, or for the leader's own disk.
 struct Waiter {
+    asker: Host,
     id: u64,
     base: Offset,
     end: Offset,

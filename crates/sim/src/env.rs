@@ -7,6 +7,7 @@ use thalweg_metadata_core::HoldId;
 use thalweg_types::{LeaderEpoch, Moment, TopicIdPartition};
 
 use crate::checker::Checker;
+use crate::coordinators::Batches;
 use crate::message::{Ask, HOSTS, Host, Message, StreamMessage};
 use crate::network::{MS, Network, Time};
 use crate::oracle::Oracle;
@@ -80,6 +81,22 @@ pub(crate) enum Event {
     CallTimeout {
         id: u64,
     },
+    CoordinatorTick {
+        host: Host,
+        life: u64,
+    },
+    CoordinatorTimeout {
+        host: Host,
+        life: u64,
+        call: u64,
+    },
+    StartCoordinator {
+        host: Host,
+    },
+    /// A client of coordinators asks something.
+    Coordinated,
+    /// Something befalls a coordinator.
+    CoordinatorFault,
     Nemesis,
     Heal,
     Audit,
@@ -134,6 +151,7 @@ pub(crate) struct Env {
     pub(crate) stats: Stats,
     pub(crate) oracle: Oracle,
     pub(crate) checker: Checker,
+    pub(crate) batches: Batches,
     trace_hash: u64,
     pub(crate) is_tracing: bool,
     /// Until when each host stands still.
@@ -159,6 +177,7 @@ impl Env {
             stats: Stats::default(),
             oracle: Oracle::default(),
             checker: Checker::default(),
+            batches: Batches::default(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             is_tracing,
             paused: [0; HOSTS],
@@ -248,6 +267,20 @@ impl Env {
             let at = self.now + delay;
             self.arrive(from, to, at, Event::Deliver { from, to, message });
         }
+    }
+
+    /// Sends once and behind what arrives at `last`; returns when it arrives.
+    pub(crate) fn send_behind(
+        &mut self,
+        from: Host,
+        to: Host,
+        last: Time,
+        message: Message,
+    ) -> Time {
+        let Some(delay) = self.network.route(from, to) else { return last };
+        let at = (self.now + delay).max(last + 1);
+        self.arrive(from, to, at, Event::Deliver { from, to, message });
+        at
     }
 
     /// Schedules an arrival, or keeps it while the link is held.

@@ -14,6 +14,7 @@
 //! | `broker.rs` | the shell around `replication-core` |
 //! | `quorum.rs` | one committed log, controllers around `metadata-core` |
 //! | `clients.rs` | producers and consumers |
+//! | `coordinators.rs` | `coordinator-runtime` on a partition that brokers lead, and who judges what it tells |
 //! | `nemesis.rs`, `script.rs` | faults at random, and named ones |
 //! | `oracle.rs`, `checker.rs` | what must hold of the cluster, and of what clients see |
 //! | `plan.rs`, `run.rs` | from a seed to a run, from runs to figures |
@@ -23,6 +24,7 @@
 mod broker;
 mod checker;
 mod clients;
+mod coordinators;
 mod disk;
 mod env;
 mod log;
@@ -39,5 +41,8 @@ mod script;
 mod sim;
 
 pub use checker::Counts;
-pub use run::{Report, Totals, run_early_seed, run_named, run_seed, run_with_bug, seeds_to_find};
+pub use run::{
+    Report, Totals, run_coordinated_seed, run_early_seed, run_named, run_seed, run_with_bug,
+    seeds_to_find,
+};
 pub use script::Named;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thalweg_invariants::Mutant;
 use thalweg_sim::{
-    Named, Totals, run_early_seed, run_named, run_seed, run_with_bug, seeds_to_find,
+    Named, Report, Totals, run_coordinated_seed, run_early_seed, run_named, run_seed, run_with_bug,
+    seeds_to_find,
 };
 
 #[derive(Parser)]
@@ -29,6 +30,9 @@ enum Command {
         seconds: Option<u64>,
         #[arg(long, default_value_t = 1)]
         from: u64,
+        /// With coordinators.
+        #[arg(long)]
+        coordinated: bool,
     },
     /// Run one seed, with everything that happens if asked.
     Replay {
@@ -44,6 +48,9 @@ enum Command {
         /// In the mix of the first seeds.
         #[arg(long)]
         early: bool,
+        /// With coordinators.
+        #[arg(long)]
+        coordinated: bool,
     },
     /// Play every named script.
     Scripts {
@@ -67,14 +74,18 @@ fn main() -> ExitCode {
     // What a run finds is reported by the run; the default hook would print a panic of its own for each.
     std::panic::set_hook(Box::new(|_| {}));
     match Arguments::parse().command {
-        Command::Run { seeds, seconds, from } => run(seeds, seconds, from),
-        Command::Replay { seed, trace, bug, script, early } => {
+        Command::Run { seeds, seconds, from, coordinated } => {
+            let one = if coordinated { run_coordinated_seed } else { run_seed };
+            run(seeds, seconds, from, one)
+        }
+        Command::Replay { seed, trace, bug, script, early, coordinated } => {
             let bug = bug.and_then(|name| Mutant::ALL.iter().find(|bug| bug.name() == name));
             let script = script.and_then(|name| Named::ALL.iter().find(|s| s.name() == name));
             let report = match (bug, script) {
                 (Some(bug), _) => run_with_bug(seed, *bug, trace),
                 (None, Some(script)) => run_named(seed, *script, trace),
                 (None, None) if early => run_early_seed(seed, trace),
+                (None, None) if coordinated => run_coordinated_seed(seed, trace),
                 (None, None) => run_seed(seed, trace),
             };
             println!("{report:#?}");
@@ -86,7 +97,12 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long to run is real time; no run sees it")]
-fn run(seeds: Option<u64>, seconds: Option<u64>, from: u64) -> ExitCode {
+fn run(
+    seeds: Option<u64>,
+    seconds: Option<u64>,
+    from: u64,
+    one: fn(u64, bool) -> Report,
+) -> ExitCode {
     let began = std::time::Instant::now();
     let count = seeds.unwrap_or_else(|| if seconds.is_some() { u64::MAX } else { 200 });
     let mut totals = Totals::default();
@@ -95,7 +111,7 @@ fn run(seeds: Option<u64>, seconds: Option<u64>, from: u64) -> ExitCode {
         if seconds.is_some_and(|seconds| began.elapsed().as_secs() >= seconds) {
             break;
         }
-        let report = run_seed(seed, false);
+        let report = one(seed, false);
         totals.add(&report);
         if let Some(violation) = &report.violation {
             failed += 1;

@@ -1,22 +1,27 @@
 //! What is said between the hosts of a simulated cluster.
 
+use thalweg_coordinator_runtime::{LogEnds, Token};
+use thalweg_log_core::Continuation;
 use thalweg_metadata_core::{Candidate, HoldId, Image, Reassign, RegisterNode};
 use thalweg_replication_core::{AlterOutcome, Answer, Handshake, Proposal, Report};
 use thalweg_types::{
-    Acks, BrokerEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId, Offset, Outcome,
-    PartitionEpoch, TopicId, TopicIdPartition,
+    Acks, BrokerEpoch, CoordinatorEpoch, Durability, ErrorCode, LeaderEpoch, LogIndex, NodeId,
+    Offset, Outcome, PartitionEpoch, TopicId, TopicIdPartition,
 };
 
+use crate::coordinators::Asking;
 use crate::disk::Batch;
 
-/// A host: brokers first, then controllers, then the one all clients are on.
+/// A host: brokers first, then controllers, then the one all clients are on, then coordinators.
 pub(crate) type Host = usize;
 
 pub(crate) const BROKERS_MAX: usize = 5;
 pub(crate) const CONTROLLERS: usize = 3;
 pub(crate) const FIRST_CONTROLLER: Host = BROKERS_MAX;
 pub(crate) const CLIENTS: Host = BROKERS_MAX + CONTROLLERS;
-pub(crate) const HOSTS: usize = CLIENTS + 1;
+pub(crate) const COORDINATORS: usize = 2;
+pub(crate) const FIRST_COORDINATOR: Host = CLIENTS + 1;
+pub(crate) const HOSTS: usize = FIRST_COORDINATOR + COORDINATORS;
 
 /// Something that may be lost, delayed, or overtaken.
 #[derive(Debug, Clone)]
@@ -29,9 +34,11 @@ pub(crate) enum Message {
     Entries { from: LogIndex, to: LogIndex },
     /// All of the metadata as its sender has it.
     Snapshot(Box<Image>),
-    /// From a client.
+    /// To a coordinator, from a client.
+    Coordinate { partition: TopicIdPartition, token: Token, ask: Asking },
+    /// From a client or a coordinator.
     Call { id: u64, partition: TopicIdPartition, call: Call },
-    /// To a client.
+    /// To whoever called.
     Answered { id: u64, result: CallResult },
 }
 
@@ -39,7 +46,9 @@ impl Message {
     /// Calls that their sender, or a library under it, may repeat. Producers see to it themselves: they must know what they sent.
     pub(crate) fn may_be_repeated(&self) -> bool {
         let is_produce = matches!(self, Self::Call { call: Call::Produce(..), .. });
-        !is_produce && !matches!(self, Self::Ask { ask: Ask::Admin(_), .. })
+        let is_once =
+            matches!(self, Self::Ask { ask: Ask::Admin(_), .. } | Self::Coordinate { .. });
+        !is_produce && !is_once
     }
 }
 
@@ -123,6 +132,14 @@ pub(crate) enum Call {
     },
     /// ListOffsets, latest.
     End,
+    /// Of a coordinator: where the log stands.
+    Locate,
+    /// Of a coordinator. Without a batch, a check.
+    Append {
+        continuation: Continuation,
+        epoch: CoordinatorEpoch,
+        batch: Option<Batch>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -139,6 +156,7 @@ pub(crate) enum CallResult {
         end: Offset,
         epoch: LeaderEpoch,
     },
+    Standing(LogEnds),
     Error {
         code: ErrorCode,
         outcome: Outcome,

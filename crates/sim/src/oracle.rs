@@ -168,6 +168,12 @@ impl Oracle {
         Offset(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
+    /// The value of a committed record.
+    pub(crate) fn value_at(&self, id: TopicIdPartition, offset: Offset) -> Option<u64> {
+        let at = usize::try_from(offset.0).ok()?;
+        self.truths.get(&id)?.values.get(at).map(|(value, _)| *value)
+    }
+
     /// Whether a log that reaches the true end has there what is committed; logs that agree in one record agree in all before it.
     pub(crate) fn agrees_at_end(&self, id: TopicIdPartition, disk: &DiskLog) -> bool {
         let Some((at, last)) = self

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) kinds: Kinds,
     pub(crate) later: Later,
     pub(crate) script: Option<Script>,
+    /// Coordinators write to a topic of their own.
+    pub(crate) coordinators: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +122,21 @@ impl Plan {
             kinds,
             later: Later::default(),
             script: None,
+            coordinators: false,
         }
+    }
+
+    /// With coordinators, and whatever befalls them besides. Nothing that takes back what is committed: that would be somebody else's fault.
+    pub(crate) fn coordinated(seed: u64) -> Self {
+        let mut plan = Self::random(seed);
+        plan.coordinators = true;
+        plan.kinds.damage = false;
+        plan.kinds.administration = false;
+        plan.later.wishes = false;
+        for topic in &mut plan.topics {
+            topic.durability = Durability::Fsync;
+        }
+        plan
     }
 
     /// A random plan with more of what a planted bug needs to show.
@@ -169,6 +185,7 @@ impl Plan {
             kinds,
             later: Later { old_positions: stage.old_positions, ..Later::default() },
             script: Some(script),
+            coordinators: false,
         }
     }
 

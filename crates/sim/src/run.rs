@@ -25,12 +25,19 @@ pub struct Report {
     pub suspects: u64,
     pub repeats: u64,
     pub unclean_elections: u64,
+    /// Calls that coordinators answered.
+    pub coordinated: u64,
     pub counts: Counts,
 }
 
 /// Runs a seed.
 pub fn run_seed(seed: u64, is_tracing: bool) -> Report {
     run_plan(seed, Plan::random(seed), is_tracing)
+}
+
+/// Runs a seed with coordinators.
+pub fn run_coordinated_seed(seed: u64, is_tracing: bool) -> Report {
+    run_plan(seed, Plan::coordinated(seed), is_tracing)
 }
 
 /// Runs a seed as it was when it was kept, in the mix of then.
@@ -54,6 +61,7 @@ pub fn run_with_bug(seed: u64, bug: Mutant, is_tracing: bool) -> Report {
         Mutant::M12 => run_named(seed, Named::PageCacheRestart, is_tracing),
         Mutant::M24 => run_named(seed, Named::StoppedThenPowerLoss, is_tracing),
         Mutant::M26 => run_named(seed, Named::LyingLeader, is_tracing),
+        Mutant::M14 => run_coordinated_seed(seed, is_tracing),
         Mutant::M29 => run_named(seed, Named::StaleSnapshot, is_tracing),
         _ => run_plan(seed, Plan::biased(seed, bug), is_tracing),
     }
@@ -92,6 +100,7 @@ pub(crate) fn run_plan(seed: u64, plan: Plan, is_tracing: bool) -> Report {
         suspects: stats.suspects,
         repeats: stats.repeats,
         unclean_elections: sim.env.oracle.unclean_elections,
+        coordinated: sim.judge.answers,
         counts: sim.env.checker.counts,
     }
 }
@@ -109,6 +118,7 @@ pub struct Totals {
     pub suspects: u64,
     pub repeats: u64,
     pub unclean_elections: u64,
+    pub coordinated: u64,
     pub counts: Counts,
 }
 
@@ -124,6 +134,7 @@ impl Totals {
         self.suspects += report.suspects;
         self.repeats += report.repeats;
         self.unclean_elections += report.unclean_elections;
+        self.coordinated += report.coordinated;
         let (sum, more) = (&mut self.counts, report.counts);
         sum.acknowledged += more.acknowledged;
         sum.unknown += more.unknown;
@@ -171,6 +182,7 @@ impl std::fmt::Display for Totals {
             "acknowledged by leaders alone {}, of them gone {}",
             self.counts.by_leader, self.counts.by_leader_gone
         )?;
+        writeln!(f, "calls answered by coordinators {}", self.coordinated)?;
         write!(f, "lost {lost}, duplicated {duplicated}, reordered {reordered}, torn {torn}")
     }
 }

@@ -1,6 +1,7 @@
 //! One run: the cluster, its clients and its faults, moved on event by event, and looked at after each.
 
 mod audit;
+mod coordinated;
 
 use thalweg_metadata_core::LeaderRecovery;
 use thalweg_replication_core::Role;
@@ -8,15 +9,18 @@ use thalweg_types::{Durability, NodeId, Offset, TopicIdPartition};
 
 use crate::broker::Broker;
 use crate::clients::Clients;
+use crate::coordinators::{Coordinator, Judge};
 use crate::disk::DiskLog;
 use crate::env::{Env, Event};
 use crate::message::{
-    Admin, Ask, BROKERS_MAX, CLIENTS, CONTROLLERS, FIRST_CONTROLLER, HOSTS, Host, Message,
+    Admin, Ask, BROKERS_MAX, CLIENTS, CONTROLLERS, FIRST_CONTROLLER, FIRST_COORDINATOR, HOSTS,
+    Host, Message,
 };
 use crate::nemesis::Nemesis;
 use crate::network::{SECOND, Time};
 use crate::plan::Plan;
 use crate::quorum::Quorum;
+use crate::rng::Rng;
 use crate::script::Actors;
 
 pub(crate) struct Sim {
@@ -36,6 +40,9 @@ pub(crate) struct Sim {
     pub(crate) cast: Option<Actors>,
     pub(crate) steps_played: usize,
     pub(crate) copy: Option<(TopicIdPartition, DiskLog)>,
+    pub(crate) coordinators: Vec<Coordinator>,
+    pub(crate) judge: Judge,
+    coordinated_rng: Rng,
 }
 
 impl Sim {
@@ -68,7 +75,11 @@ impl Sim {
             cast: None,
             steps_played: 0,
             copy: None,
+            coordinators: Vec::new(),
+            judge: Judge::default(),
+            coordinated_rng: Rng::new(seed, "coordinated"),
         };
+        sim.start_coordinators(seed);
         for broker in &mut sim.brokers {
             broker.faults.rate = sim.nemesis.clock_rate();
             broker.faults.keeps_old_positions = sim.plan.later.old_positions;
@@ -145,6 +156,11 @@ impl Sim {
             Event::Heal => self.heal(),
             Event::Audit => self.audit(),
             Event::Script(step) => self.script_step(step),
+            Event::CoordinatorTick { .. }
+            | Event::CoordinatorTimeout { .. }
+            | Event::StartCoordinator { .. }
+            | Event::Coordinated
+            | Event::CoordinatorFault => self.handle_coordinated(event),
             event => self.handle_own(event),
         }
     }
@@ -177,6 +193,10 @@ impl Sim {
     }
 
     fn deliver(&mut self, from: Host, to: Host, message: Message) {
+        if to >= FIRST_COORDINATOR {
+            self.deliver_to_coordinator(to, message);
+            return;
+        }
         match message {
             Message::Ask { life, id, ask } if (FIRST_CONTROLLER..CLIENTS).contains(&to) => {
                 let at = to - FIRST_CONTROLLER;
@@ -203,7 +223,7 @@ impl Sim {
             }
             Message::Call { id, partition, call } => {
                 if let Some((broker, env)) = self.running(to) {
-                    broker.handle_call(env, id, partition, call);
+                    broker.handle_call(env, (from, id), partition, call);
                 }
             }
             Message::Answered { id, result } => {
@@ -212,7 +232,7 @@ impl Sim {
                     image.partition_by_id(partition).map(|state| state.leader_epoch)
                 });
             }
-            Message::Ask { .. } => {}
+            Message::Ask { .. } | Message::Coordinate { .. } => {}
         }
     }
 
@@ -225,6 +245,9 @@ impl Sim {
             | Event::Cut { broker, .. }
             | Event::AlterTimeout { broker, .. }
             | Event::BrokerTick { broker, .. } => Some(*broker),
+            Event::CoordinatorTick { host, .. } | Event::CoordinatorTimeout { host, .. } => {
+                Some(*host)
+            }
             Event::CommitDone { controller, .. } | Event::Learn { controller, .. } => {
                 Some(FIRST_CONTROLLER + controller)
             }

@@ -172,7 +172,8 @@ impl Broker {
             replica.handle_shutdown();
         }
         let (waiters, sessions) = (Vec::new(), std::collections::BTreeMap::new());
-        Part { replica, log, waiters, sessions, wake_at: None, cut: None }
+        let chain = thalweg_log_core::Chain::default();
+        Part { replica, log, waiters, chain, sessions, wake_at: None, cut: None }
     }
 
     /// A damaged replica is of no use once somebody else leads: it begins anew and catches up.

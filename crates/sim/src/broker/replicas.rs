@@ -7,7 +7,7 @@ use thalweg_types::{Acks, Durability, LeaderEpoch, Moment, Offset, TopicIdPartit
 use super::{Asked, Broker, Cut, Part};
 use crate::disk::Batch;
 use crate::env::{Env, Event};
-use crate::message::{Ask, CLIENTS, CallResult, Message, OwnedPush, StreamMessage};
+use crate::message::{Ask, CallResult, Message, OwnedPush, StreamMessage};
 use crate::network::MS;
 
 /// Batches in one push.
@@ -280,7 +280,7 @@ impl Broker {
             };
             if is_due {
                 let result = CallResult::Produced(waiter.base, epoch);
-                env.send(host, CLIENTS, Message::Answered { id: waiter.id, result });
+                env.send(host, waiter.asker, Message::Answered { id: waiter.id, result });
             }
             !is_due
         });
@@ -289,7 +289,7 @@ impl Broker {
     pub(super) fn fail_waiting(&mut self, env: &mut Env, part: &mut Part, failure: AckFailure) {
         for waiter in std::mem::take(&mut part.waiters) {
             let result = CallResult::Error { code: failure.code(), outcome: failure.outcome() };
-            env.send(self.host, CLIENTS, Message::Answered { id: waiter.id, result });
+            env.send(self.host, waiter.asker, Message::Answered { id: waiter.id, result });
         }
     }
 

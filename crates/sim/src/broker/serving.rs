@@ -1,13 +1,16 @@
 //! What clients ask of a broker.
 
-use thalweg_log_core::AppendDecision;
-use thalweg_replication_core::Fitness;
-use thalweg_types::{Acks, ErrorCode, Offset, Outcome, TopicIdPartition};
+use std::cmp::Ordering;
+
+use thalweg_log_core::{AppendDecision, Continuation};
+use thalweg_replication_core::{Fitness, Role};
+use thalweg_types::{Acks, CoordinatorEpoch, ErrorCode, Offset, Outcome, TopicIdPartition};
 
 use super::{Broker, Part, Waiter};
+use crate::coordinators::standing;
 use crate::disk::Batch;
 use crate::env::Env;
-use crate::message::{CLIENTS, Call, CallResult, Message};
+use crate::message::{Call, CallResult, Host, Message};
 
 /// Batches in one answer to a fetch.
 const FETCH_BATCHES_MAX: usize = 16;
@@ -16,19 +19,23 @@ impl Broker {
     pub(crate) fn handle_call(
         &mut self,
         env: &mut Env,
-        id: u64,
+        (asker, id): (Host, u64),
         partition: TopicIdPartition,
         call: Call,
     ) {
         self.refresh_lease(env);
         let result = self.with(env, partition, |broker, env, part| match call {
-            Call::Produce(batch, acks) => broker.produce(env, id, part, (batch, acks)),
+            Call::Produce(batch, acks) => broker.produce(env, (asker, id), part, (batch, acks)),
             Call::Fetch { from } => Some(fetch(part, from)),
             Call::End => Some(end(part)),
+            Call::Locate => Some(locate(part)),
+            Call::Append { continuation, epoch, batch } => broker
+                .check_author(partition, epoch)
+                .or_else(|| broker.append(env, (asker, id), part, (continuation, batch))),
         });
         let unknown = error(ErrorCode::UnknownTopicOrPartition);
         if let Some(result) = result.unwrap_or(Some(unknown)) {
-            env.send(self.host, CLIENTS, Message::Answered { id, result });
+            env.send(self.host, asker, Message::Answered { id, result });
         }
         if self.is_dirty {
             self.start_flush(env);
@@ -39,7 +46,7 @@ impl Broker {
     fn produce(
         &mut self,
         env: &mut Env,
-        id: u64,
+        (asker, id): (Host, u64),
         part: &mut Part,
         (batch, acks): (Batch, Acks),
     ) -> Option<CallResult> {
@@ -65,10 +72,74 @@ impl Broker {
                 (base_offset, last_offset)
             }
         };
-        part.waiters.push(Waiter { id, base, end: Offset(last.0 + 1), acks });
+        part.waiters.push(Waiter { asker, id, base, end: Offset(last.0 + 1), acks });
         part.replica.handle_local(part.log.view(), self.moment(env));
         self.answer_waiting(env, part);
         None
+    }
+}
+
+impl Broker {
+    /// As the broker knows the assignment.
+    fn check_author(&self, id: TopicIdPartition, given: CoordinatorEpoch) -> Option<CallResult> {
+        let current = self.image.coordinator_of(id).map_or(CoordinatorEpoch(0), |c| c.epoch);
+        match given.cmp(&current) {
+            Ordering::Less => Some(error(ErrorCode::NotCoordinator)),
+            Ordering::Greater => Some(error(ErrorCode::UnknownLeaderEpoch)),
+            Ordering::Equal => None,
+        }
+    }
+
+    /// `None`: it will be answered when it is committed.
+    fn append(
+        &mut self,
+        env: &mut Env,
+        asker: (Host, u64),
+        part: &mut Part,
+        (continuation, batch): (Continuation, Option<Batch>),
+    ) -> Option<CallResult> {
+        let Role::Leader(leader) = part.replica.role() else {
+            return Some(error(ErrorCode::NotLeaderOrFollower));
+        };
+        let (epoch, end) = (leader.epoch(), part.log.end());
+        if let Err(wrong) = part.chain.admit(&continuation, epoch, end) {
+            let host = self.host;
+            env.note(|| format!("broker {host}: {wrong}"));
+            return Some(error(ErrorCode::InvalidUpdateVersion));
+        }
+        let Some(batch) = batch else { return self.wait(env, asker, part, end) };
+        let refused = self.produce(env, asker, part, (batch, Acks::All));
+        if refused.is_none() {
+            part.chain.appended(epoch, continuation.chain);
+        }
+        refused
+    }
+
+    /// A check is answered when everything below the end is committed.
+    fn wait(
+        &mut self,
+        env: &mut Env,
+        (asker, id): (Host, u64),
+        part: &mut Part,
+        end: Offset,
+    ) -> Option<CallResult> {
+        if !part.replica.may_serve_readers() {
+            return Some(error(ErrorCode::NotLeaderOrFollower));
+        }
+        part.waiters.push(Waiter { asker, id, base: end, end, acks: Acks::All });
+        self.answer_waiting(env, part);
+        None
+    }
+}
+
+fn locate(part: &Part) -> CallResult {
+    match part.replica.role() {
+        Role::Leader(leader) if part.replica.may_serve_readers() => {
+            let offsets = part.log.core.offsets();
+            let start = leader.epoch_start_offset();
+            CallResult::Standing(standing(leader.epoch(), start, offsets))
+        }
+        _ => error(ErrorCode::NotLeaderOrFollower),
     }
 }
 

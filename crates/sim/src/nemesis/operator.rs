@@ -3,6 +3,7 @@
 use thalweg_metadata_core::Reassign;
 use thalweg_types::{Durability, NodeId, PartitionIndex, TopicId, Uuid};
 
+use crate::coordinators;
 use crate::message::Admin;
 use crate::network::SECOND;
 use crate::rng::Rng;
@@ -35,7 +36,26 @@ impl Sim {
                 small: topic.is_small,
             });
         }
-        complete
+        complete & self.create_coordinated(&live)
+    }
+
+    /// The topic that coordinators write to.
+    fn create_coordinated(&mut self, live: &[NodeId]) -> bool {
+        if !self.plan.coordinators || self.quorum.image.topic(coordinators::TOPIC).is_some() {
+            return true;
+        }
+        if live.len() >= 3 {
+            let id = TopicId(Uuid::from_random_bits(self.nemesis.rng.bits_128()));
+            self.administer(Admin::Create {
+                topic: coordinators::TOPIC.to_owned(),
+                id,
+                replicas: vec![live.iter().take(3).copied().collect()],
+                min_isr: 2,
+                durability: Durability::Fsync,
+                small: false,
+            });
+        }
+        false
     }
 
     pub(super) fn operate(&mut self) {

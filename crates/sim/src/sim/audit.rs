@@ -41,6 +41,7 @@ impl Sim {
         for broker in 0..self.brokers.len() {
             self.env.after(500 * MS, Event::StartBroker { broker });
         }
+        self.heal_coordinators();
         self.env.after(3 * SECOND, Event::Audit);
     }
 
@@ -54,9 +55,10 @@ impl Sim {
         }
         self.clients.is_stopping = since > 5 * SECOND;
         self.check_metadata();
-        match self.unwell() {
+        match self.unwell().or_else(|| self.uncoordinated()) {
             None if self.clients.is_stopping && self.clients.is_idle() => {
                 self.drain();
+                self.drain_coordinated();
                 self.is_over = true;
             }
             Some(what) if since > RECOVERY => self.env.oracle.violated("V1-V9", || what),
@@ -112,7 +114,8 @@ impl Sim {
                         format!("{id}: broker {host} has {have} (ends at {log_end}) of {end}")
                     });
                 }
-                if Some(host) == leader {
+                let is_clients = !self.is_coordinated(id);
+                if Some(host) == leader && is_clients {
                     let log_start = part.log.log_start();
                     let batches: Vec<Batch> =
                         part.log.disk.batches_from(log_start).copied().collect();
