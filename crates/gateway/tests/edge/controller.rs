@@ -254,6 +254,16 @@ impl proto::controller_server::Controller for MemoryController {
         Err(Status::unimplemented("a gateway does not register here"))
     }
 
+    type HoldSessionStream =
+        Pin<Box<dyn Stream<Item = Result<proto::HoldSessionResponse, Status>> + Send>>;
+
+    async fn hold_session(
+        &self,
+        _: Request<proto::HoldSessionRequest>,
+    ) -> Result<Response<Self::HoldSessionStream>, Status> {
+        Err(Status::unimplemented("a gateway does not register here"))
+    }
+
     async fn heartbeat(
         &self,
         _: Request<proto::HeartbeatRequest>,
