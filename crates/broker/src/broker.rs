@@ -128,6 +128,17 @@ impl Broker {
         })
     }
 
+    /// Live brokers in a reader's rack, when this one stands elsewhere and readers are to go by racks.
+    pub(crate) fn nearer_than_here(&self, rack: &str) -> Vec<NodeId> {
+        let here = self.options.rack.as_deref();
+        if rack.is_empty() || here == Some(rack) || !self.session.hub.configs().reads_by_rack {
+            return Vec::new();
+        }
+        let image = self.feed.image();
+        let there = image.live_brokers().filter(|node| node.rack.as_deref() == Some(rack));
+        there.map(|node| node.id).collect()
+    }
+
     /// Appends one batch, exactly as the producer built it but for the fields the log assigns. Appended before the first `await`
     /// that waits, so that calls made in order append in order.
     ///

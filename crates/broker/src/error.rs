@@ -88,6 +88,9 @@ pub enum FetchError {
     OutOfRange { offset: Offset, start: Offset, end: Offset },
     #[error(transparent)]
     NotCurrent(#[from] NotCurrent),
+    /// Only the leader knows whether there is such an offset.
+    #[error("this follower's log ends at {end}, before {offset}: ask the leader")]
+    AheadOfFollower { offset: Offset, end: Offset },
     #[error(transparent)]
     Log(#[from] thalweg_storage::ReadError),
 }
@@ -207,7 +210,7 @@ impl FetchError {
             Self::Unknown(error) => error.code(),
             Self::NotLeading(error) => error.code(),
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::NotCurrent(_) => ErrorCode::OffsetNotAvailable,
+            Self::NotCurrent(_) | Self::AheadOfFollower { .. } => ErrorCode::OffsetNotAvailable,
             Self::Log(error) => error.code(),
         }
     }

@@ -3,6 +3,8 @@
 //! A fetch looks at its partitions; if what it finds is enough, or wrong, it answers. Otherwise it registers with every partition,
 //! looks again (so that nothing that came in between is missed) and sleeps until one of them moves or the wait is over. Nobody polls.
 //!
+//! A leader may know a follower that is nearer to the reader, and name it (KIP-392); a follower answers who allows it to.
+//!
 //! What a reader may see ends at the high watermark, or at the last stable offset for `read_committed`. Batches still in memory are
 //! handed out as they came in. Older ones are read from their segment: at once when little is asked and cached, otherwise on a blocking
 //! thread, so that a slow disk holds up nobody else; their checksums are verified on the way (D2).
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thalweg_storage::{Chunk, ReadSlice};
-use thalweg_types::{IsolationLevel, LeaderEpoch, Offset, Timestamp};
+use thalweg_types::{IsolationLevel, LeaderEpoch, NodeId, Offset, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,6 +36,16 @@ pub struct FetchCall {
     pub max_bytes: usize,
     pub max_wait: Duration,
     pub isolation: IsolationLevel,
+    pub replicas: Replicas,
+}
+
+/// Which replicas may answer a reader (KIP-392).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replicas {
+    /// Not the leader only.
+    pub followers_too: bool,
+    /// Brokers that the leader sends the reader to, where they are in sync and have what it asks for.
+    pub preferred: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -54,6 +66,8 @@ pub struct Fetched {
     pub log_start_offset: Offset,
     /// Whole batches, back to back; the first may begin below the offset asked for. A slice holds one batch or several.
     pub batches: Vec<Bytes>,
+    /// Read there instead; then there are no batches.
+    pub read_at: Option<NodeId>,
 }
 
 /// Which offset a reader looks for.
@@ -80,13 +94,15 @@ pub struct ListedOffset {
 enum Found {
     Slice { view: View, slice: ReadSlice },
     Nothing { view: View },
+    Elsewhere { view: View, node: NodeId },
 }
 
 /// One look at all partitions of a fetch, in the order of looking.
 struct Look {
     found: Vec<Result<Found, FetchError>>,
     bytes: usize,
-    failed: bool,
+    /// A partition cannot be read, or is to be read elsewhere.
+    is_final: bool,
 }
 
 /// Keeps a reader registered with its partitions, and takes it back however the fetch ends.
@@ -181,14 +197,14 @@ async fn wait_for_more(call: &FetchCall) -> Look {
 
 fn look(call: &FetchCall, max_bytes: usize) -> Look {
     let mut look =
-        Look { found: Vec::with_capacity(call.partitions.len()), bytes: 0, failed: false };
+        Look { found: Vec::with_capacity(call.partitions.len()), bytes: 0, is_final: false };
     let (late, early) = call.partitions.split_at(call.first());
     for wanted in early.iter().chain(late) {
-        let found = look_at(wanted, call.isolation, max_bytes, look.bytes);
+        let found = look_at(wanted, call, max_bytes, look.bytes);
         match &found {
             Ok(Found::Slice { slice, .. }) => look.bytes += slice.bytes,
             Ok(Found::Nothing { .. }) => {}
-            Err(_) => look.failed = true,
+            Ok(Found::Elsewhere { .. }) | Err(_) => look.is_final = true,
         }
         look.found.push(found);
     }
@@ -197,17 +213,30 @@ fn look(call: &FetchCall, max_bytes: usize) -> Look {
 
 fn look_at(
     wanted: &FetchPartition,
-    isolation: IsolationLevel,
+    call: &FetchCall,
     max_bytes: usize,
     bytes_so_far: usize,
 ) -> Result<Found, FetchError> {
     let partition = wanted.target.as_ref().map_err(Clone::clone)?;
-    let view = partition.view(wanted.reader_epoch)?;
+    let view = match call.replicas.followers_too {
+        true => partition.any_view(wanted.reader_epoch)?,
+        false => partition.view(wanted.reader_epoch)?,
+    };
     let (start, end) = (view.offsets.log_start(), view.offsets.log_end());
+    if !view.is_leaders && wanted.offset > end {
+        return Err(FetchError::AheadOfFollower { offset: wanted.offset, end });
+    }
     if wanted.offset < start || wanted.offset > end {
         return Err(FetchError::OutOfRange { offset: wanted.offset, start, end });
     }
-    let readable_end = readable_end(&view, isolation);
+    let preferred = &call.replicas.preferred;
+    if view.is_leaders
+        && !preferred.is_empty()
+        && let Some(node) = partition.preferred_reader(preferred, wanted.offset)
+    {
+        return Ok(Found::Elsewhere { view, node });
+    }
+    let readable_end = readable_end(&view, call.isolation);
     let room = max_bytes.saturating_sub(bytes_so_far).min(wanted.max_bytes);
     let first = bytes_so_far == 0;
     if wanted.offset >= readable_end || (room == 0 && !first) {
@@ -218,9 +247,10 @@ fn look_at(
 }
 
 async fn load(found: Found, lease: &mut Lease) -> Result<Fetched, FetchError> {
-    let (view, chunks) = match found {
-        Found::Nothing { view } => (view, Vec::new()),
-        Found::Slice { view, slice } => (view, slice.chunks),
+    let (view, chunks, read_at) = match found {
+        Found::Nothing { view } => (view, Vec::new(), None),
+        Found::Slice { view, slice } => (view, slice.chunks, None),
+        Found::Elsewhere { view, node } => (view, Vec::new(), Some(node)),
     };
     let mut batches = Vec::with_capacity(chunks.len());
     for chunk in chunks {
@@ -237,6 +267,7 @@ async fn load(found: Found, lease: &mut Lease) -> Result<Fetched, FetchError> {
         last_stable_offset: view.offsets.last_stable(),
         log_start_offset: view.offsets.log_start(),
         batches,
+        read_at,
     })
 }
 
@@ -261,9 +292,9 @@ impl FetchCall {
 }
 
 impl Look {
-    /// An error is told at once, as Kafka does: the reader should not wait to learn that it is lost.
+    /// An error is told at once, as Kafka does: the reader should not wait to learn that it is lost. Nor that it should be elsewhere.
     fn answers(&self, call: &FetchCall) -> bool {
-        self.failed
+        self.is_final
             || self.bytes >= call.min_bytes
             || call.max_wait.is_zero()
             || call.partitions.is_empty()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use thalweg_log_core::{CleanupPolicy, LogConfig};
+use thalweg_metadata_core::config::BrokerConfig;
 use thalweg_metadata_core::{ConfigResource, Image, Record, StaticConfigs, Topic, TopicConfig};
 use thalweg_replication_core::Metadata;
 use thalweg_storage::{AppendError, LogDir, StorageError};
@@ -102,6 +103,7 @@ impl Reconciler {
     /// goes on.
     pub(crate) fn follow(&self, image: &Image) {
         self.failed.lock().clear();
+        self.hub.configure(BrokerConfig::resolve(image, self.node_id, &self.settings));
         for topic in image.topics() {
             self.follow_topic(image, topic);
         }

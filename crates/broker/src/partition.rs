@@ -14,6 +14,7 @@
 mod condition;
 mod following;
 mod leading;
+mod reading;
 mod settle;
 mod waiters;
 
@@ -23,13 +24,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use thalweg_log_core::{Chain, EpochEnd, LogConfig, LogOffsets, PartitionLog};
+use thalweg_log_core::{Chain, LogConfig};
 use thalweg_record::BatchHeader;
 use thalweg_replication_core::{self as replication, Fitness, Replica, Role};
-use thalweg_rpc::Error;
 use thalweg_storage::{Appended, Log, StorageError};
 use thalweg_types::{
-    Acks, CompressionType, Durability, ErrorCode, LeaderEpoch, LogIndex, Moment, NodeId, Offset,
+    Acks, CompressionType, Durability, LeaderEpoch, LogIndex, Moment, NodeId, Offset,
     PartitionEpoch, Timestamp, TopicIdPartition, TopicPartition,
 };
 use tokio::sync::{Notify, oneshot};
@@ -42,6 +42,7 @@ use following::{Cut, ToLeader};
 pub(crate) use following::{PushError, ReceivedPush};
 use leading::Link;
 pub(crate) use leading::{NextPush, OwnedPush};
+pub(crate) use reading::View;
 use settle::view_of;
 pub use waiters::AckError;
 use waiters::{AckPosition, AckVerdict, AckWaiters};
@@ -103,24 +104,6 @@ pub struct Pending {
     /// When the append took place.
     pub(crate) since: Instant,
     verdict: Option<oneshot::Receiver<AckVerdict>>,
-}
-
-/// What a replica has, whoever leads.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Holding {
-    /// Of the last record below `durable_end`.
-    pub(crate) last_epoch: LeaderEpoch,
-    pub(crate) durable_end: Offset,
-    pub(crate) high_watermark: Offset,
-}
-
-/// A consistent look at a partition for a reader.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct View {
-    pub(crate) epoch: LeaderEpoch,
-    pub(crate) offsets: LogOffsets,
-    /// The high watermark lacks nothing that any earlier leader told anybody (R3).
-    pub(crate) is_current: bool,
 }
 
 // ---------------------------------------------------------------------------------------------------------------------------------
@@ -347,51 +330,6 @@ impl Partition {
 
     // Outputs ---------------------------------------------------------------------------------------------------------------------
 
-    /// What a reader sees, provided this broker leads and the reader's epoch, if it gave one, is the leader's (KIP-320).
-    pub(crate) fn view(&self, reader_epoch: LeaderEpoch) -> Result<View, NotLeading> {
-        let inner = self.lock(self.hub.now());
-        let epoch = inner.leading()?;
-        if reader_epoch != LeaderEpoch::NONE {
-            if reader_epoch < epoch {
-                return Err(NotLeading::FencedEpoch { given: reader_epoch, current: epoch });
-            }
-            if reader_epoch > epoch {
-                return Err(NotLeading::UnknownEpoch { given: reader_epoch, current: epoch });
-            }
-        }
-        let is_current = inner.replica.true_high_watermark().is_some();
-        Ok(View { epoch, offsets: self.log.offsets(), is_current })
-    }
-
-    /// Where `epoch` ends in this leader's log (R1), provided that [`Self::view`] is granted; `None` when the log knows nothing of it.
-    pub(crate) fn epoch_end(
-        &self,
-        epoch: LeaderEpoch,
-        reader_epoch: LeaderEpoch,
-    ) -> Result<Option<EpochEnd>, NotLeading> {
-        self.view(reader_epoch)?;
-        Ok(self.log.end_offset_for_epoch(epoch))
-    }
-
-    /// What this replica could lead with, if nobody better is left.
-    ///
-    /// # Errors
-    ///
-    /// It may not lead at all (R9).
-    pub(crate) fn holding(&self) -> Result<Holding, Error> {
-        let fitness = self.inner.lock().replica.fitness();
-        match fitness {
-            Fitness::Fit => Ok(self.log.inspect(holding_of)),
-            Fitness::Suspect => {
-                Err(Error::new(ErrorCode::KafkaStorageError, "its records are damaged"))
-            }
-            Fitness::HaltedDiverged => Err(Error::new(
-                ErrorCode::IneligibleReplica,
-                "it has halted: its last leader contradicted what it knows to be committed",
-            )),
-        }
-    }
-
     pub(crate) fn is_leader(&self) -> bool {
         self.inner.lock().replica.as_leader().is_some()
     }
@@ -422,20 +360,6 @@ impl Partition {
             Acks::All => (AckPosition::HighWatermark, offsets.high_watermark()),
         };
         (reached < end).then(|| inner.acks.add(position, end))
-    }
-}
-
-fn holding_of(log: &PartitionLog) -> Holding {
-    let (offsets, epochs) = (log.offsets(), log.epochs());
-    let durable_end = offsets.durable_end();
-    let last = Offset(durable_end.0 - 1);
-    let of_last = (durable_end > offsets.log_start()).then(|| epochs.epoch_at(last)).flatten();
-    // Retention may have left nothing but the place where the log goes on, and whose it was.
-    let of_end = || (durable_end > Offset::ZERO).then(|| epochs.epoch_at(durable_end)).flatten();
-    Holding {
-        last_epoch: of_last.or_else(of_end).unwrap_or(LeaderEpoch::NONE),
-        durable_end,
-        high_watermark: offsets.high_watermark(),
     }
 }
 

@@ -28,7 +28,9 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use thalweg_env::Clock;
+use thalweg_metadata_core::config::BrokerConfig;
 use thalweg_replication_core::{Fitness, Identity, Proposal, Replica, Timing};
 use thalweg_types::{Moment, NodeId, TopicIdPartition};
 
@@ -50,6 +52,8 @@ use upstream::{Upstream, Upstreams};
 pub(crate) struct Hub {
     me: Identity,
     timing: Timing,
+    /// As they hold now.
+    configs: ArcSwap<BrokerConfig>,
     clock: Arc<dyn Clock>,
     pub(crate) lease: Lease,
     pub(crate) deadlines: Deadlines,
@@ -67,6 +71,7 @@ impl Hub {
         Self {
             me,
             timing,
+            configs: ArcSwap::default(),
             clock,
             lease,
             deadlines: Deadlines::default(),
@@ -84,6 +89,15 @@ impl Hub {
 
     pub(crate) fn me(&self) -> Identity {
         self.me
+    }
+
+    /// This broker's configs as they hold now.
+    pub(crate) fn configs(&self) -> BrokerConfig {
+        **self.configs.load()
+    }
+
+    pub(crate) fn configure(&self, configs: BrokerConfig) {
+        self.configs.store(Arc::new(configs));
     }
 
     /// The machine's monotonic clock, as the rules measure time.

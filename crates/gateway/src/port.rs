@@ -147,6 +147,8 @@ pub struct FetchCall {
     pub max_bytes: usize,
     pub max_wait: Duration,
     pub isolation: IsolationLevel,
+    /// Where the reader is: replicas there are preferred. Empty: read from leaders.
+    pub rack: String,
 }
 
 #[derive(Debug, Clone)]

@@ -11,6 +11,9 @@ use thalweg_types::{
 /// Longest piece of a wrong text that is shown back.
 const SHOWN_CHARS_MAX: usize = 64;
 
+/// Longest name of a rack.
+const RACK_BYTES_MAX: usize = 249;
+
 pub(crate) fn topic_name(name: &str) -> Result<TopicName, Error> {
     TopicName::new(name).map_err(|rule| {
         Error::new(ErrorCode::InvalidTopicException, format!("topic {:?}: {rule}", shown(name)))
@@ -78,6 +81,12 @@ pub(crate) fn timestamp_type(value: TimestampType) -> common::TimestampType {
         TimestampType::CreateTime => common::TimestampType::CreateTime,
         TimestampType::LogAppendTime => common::TimestampType::LogAppendTime,
     }
+}
+
+/// Where a reader is; empty where it does not say.
+pub(crate) fn rack(rack: String) -> Result<String, Error> {
+    at_most("the length of rack", rack.len(), RACK_BYTES_MAX)?;
+    Ok(rack)
 }
 
 /// `value`, unless it is above `max`.

@@ -7,6 +7,7 @@
 //!  topic ─► one broker (dynamic) ─► all brokers (dynamic) ─► settings file (static) ─► default
 //! ```
 
+mod broker;
 mod catalogue;
 mod definition;
 mod describe;
@@ -14,6 +15,7 @@ mod topic;
 
 use std::collections::BTreeMap;
 
+pub use broker::BrokerConfig;
 pub use definition::{Definition, Elsewhere, InvalidConfig, Kind, Scope, Synonym};
 pub(crate) use definition::{list_with, list_without};
 pub(crate) use describe::value_on;

@@ -235,6 +235,17 @@ impl Leader {
         &self.partition
     }
 
+    /// In-sync followers that are connected, and where their logs end, as they have said in this epoch.
+    pub fn in_sync_ends(&self) -> impl Iterator<Item = (NodeId, Offset)> {
+        let in_sync = |node: &NodeId| self.partition.isr.contains(node);
+        self.followers.iter().filter(move |follower| in_sync(&follower.node)).filter_map(
+            |follower| {
+                let heard = follower.heard()?;
+                heard.stream.map(|_| (follower.node, heard.log_end))
+            },
+        )
+    }
+
     /// Everyone for whom the high watermark waits.
     pub fn maximal_isr(&self) -> impl Iterator<Item = NodeId> {
         self.isr.maximal()

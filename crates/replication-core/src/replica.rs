@@ -353,6 +353,21 @@ impl Replica {
         matches!(&self.role, Role::Leader(leader) if leader.may_serve_readers())
     }
 
+    /// The epoch in which readers may be answered with what is committed by a replica that does not lead (KIP-392): its log is a prefix of
+    /// the leader's, as far as it goes, and it has not lost its controller. `None`: not that.
+    pub fn may_serve_as_follower(&self) -> Option<LeaderEpoch> {
+        match &self.role {
+            Role::Follower(follower)
+                if follower.is_following()
+                    && self.lease_is_valid
+                    && self.fitness == Fitness::Fit =>
+            {
+                Some(follower.epoch())
+            }
+            _ => None,
+        }
+    }
+
     /// The leader's high watermark once it lacks nothing that any earlier leader told (R3). `None`: OFFSET_NOT_AVAILABLE, or not the
     /// leader.
     pub fn true_high_watermark(&self) -> Option<Offset> {

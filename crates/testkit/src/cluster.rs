@@ -31,6 +31,8 @@ pub struct Shape {
     pub coordinators: usize,
     /// By dotted names.
     pub settings: Vec<(String, String)>,
+    /// Of one process, by dotted names.
+    pub own_settings: Vec<(Party, String, String)>,
 }
 
 /// Running, until it is dropped.
@@ -40,6 +42,7 @@ pub struct Cluster {
     network: Network,
     directory: TempDir,
     settings: Vec<(String, String)>,
+    own_settings: Vec<(Party, String, String)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +64,14 @@ impl Shape {
             ("gateway.heartbeat_interval_ms", "500"),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Self { controllers, brokers, gateways, coordinators: 0, settings: settings.into() }
+        Self {
+            controllers,
+            brokers,
+            gateways,
+            coordinators: 0,
+            settings: settings.into(),
+            own_settings: Vec::new(),
+        }
     }
 
     /// With so many coordinators.
@@ -76,6 +86,13 @@ impl Shape {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a key for one process.
+    #[must_use]
+    pub fn with_own(mut self, party: Party, key: &str, value: &str) -> Self {
+        self.own_settings.push((party, key.to_owned(), value.to_owned()));
         self
     }
 
@@ -141,7 +158,8 @@ impl Cluster {
             (party, Member { node, proxies })
         };
         let members = shape.parties().into_iter().map(member).collect();
-        Some(Self { members, network, directory, settings: shape.settings.clone() })
+        let Shape { settings, own_settings, .. } = shape.clone();
+        Some(Self { members, network, directory, settings, own_settings })
     }
 
     /// Starts a process, or starts it again on the same data, and does not wait.
@@ -155,6 +173,8 @@ impl Cluster {
         }
         let mut variables: Vec<(String, String)> =
             self.settings.iter().map(|(key, value)| (variable(key), value.clone())).collect();
+        let own = self.own_settings.iter().filter(|(of, ..)| *of == party);
+        variables.extend(own.map(|(_, key, value)| (variable(key), value.clone())));
         let section = match party {
             Party::Broker(_) => Some("broker"),
             Party::Coordinator(_) => Some("coordinator"),
@@ -410,6 +430,17 @@ impl Cluster {
             Ok((status, body)) => (status == 200, body),
             Err(error) => (false, format!("no answer: {error}")),
         }
+    }
+
+    /// One of the numbers that a process tells of itself; 0 where it tells none of this name.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn metric(&self, party: Party, name: &str) -> f64 {
+        let address = self.node(party).address("http").expect("it has said where it listens");
+        let (_, body) = http::get(address, "/metrics").expect("it answers");
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+        body.lines().find_map(value).unwrap_or(0.0)
     }
 
     /// Waits until a process says that it can do its work, or that it cannot, in words that contain `why`.

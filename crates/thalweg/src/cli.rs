@@ -261,6 +261,9 @@ pub(crate) struct Consume {
     /// Go on with records as they come.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Where this reader is, as brokers name their racks: in-sync replicas there are read, not leaders elsewhere.
+    #[arg(long, value_name = "RACK")]
+    pub(crate) rack: Option<String>,
     /// raw: values and nothing else; json: an object for each line; table: for people.
     #[arg(long, value_enum, default_value_t = RecordFormat::Raw, value_name = "FORMAT")]
     pub(crate) output: RecordFormat,

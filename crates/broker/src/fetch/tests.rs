@@ -27,6 +27,7 @@ fn call(partition: &Arc<Partition>, offset: i64) -> FetchCall {
         max_bytes: 1 << 20,
         max_wait: Duration::from_secs(20),
         isolation: IsolationLevel::ReadUncommitted,
+        replicas: Replicas::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::Status;
 use super::words;
 use crate::broker::{Broker, TopicRef};
 use crate::error::FetchError;
-use crate::fetch::{FetchCall, FetchMemory, FetchPartition, Fetched};
+use crate::fetch::{FetchCall, FetchMemory, FetchPartition, Fetched, Replicas};
 
 const PARTITIONS_MAX: usize = 10_000;
 const WAIT_MS_MAX: u32 = 300_000;
@@ -61,6 +61,8 @@ pub(super) fn wanted(broker: &Broker, request: proto::FetchRequest) -> Result<Wa
         max_bytes: (request.max_bytes as usize).min(broker.options().fetch_bytes_max),
         max_wait: Duration::from_millis(request.max_wait_ms.into()),
         isolation,
+        // Gateways choose for themselves.
+        replicas: Replicas { followers_too: request.followers_too, ..Replicas::default() },
     };
     Ok(Wanted { call, names })
 }

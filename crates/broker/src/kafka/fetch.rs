@@ -18,13 +18,15 @@ use thalweg_types::{
 use super::{Readers, hints};
 use crate::broker::{Broker, TopicRef};
 use crate::error::{FetchError, Unknown};
-use crate::fetch::{FetchCall, FetchPartition, Fetched};
+use crate::fetch::{FetchCall, FetchPartition, Fetched, Replicas};
 
 /// What consumers read of this broker.
 pub(super) type Sessions = thalweg_kafka::fetch::Sessions<FetchCall>;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
+/// First version in which a leader can name another replica (KIP-392).
+const FOLLOWERS_SINCE: i16 = 11;
 /// First version whose reader understands zstd (KIP-110).
 const ZSTD_SINCE: i16 = 10;
 
@@ -46,10 +48,26 @@ pub(super) async fn fetch(
     let Some(isolation) = IsolationLevel::from_wire(request.isolation_level) else {
         return refuse_all(ErrorCode::InvalidRequest);
     };
+    let replicas = replicas(broker, version, &request);
+    let reading = Reading { isolation, replicas };
     match request.session_epoch {
-        NEW_SESSION | WITHOUT_SESSION => full(broker, readers, version, request, isolation).await,
-        _ => incremental(broker, readers, version, request, isolation).await,
+        NEW_SESSION | WITHOUT_SESSION => full(broker, readers, version, request, reading).await,
+        _ => incremental(broker, readers, version, request, reading).await,
     }
+}
+
+/// What holds for all partitions of a request.
+struct Reading {
+    isolation: IsolationLevel,
+    replicas: Replicas,
+}
+
+/// Who may answer (KIP-392): a client of such a version turns to the leader when a follower refuses it.
+fn replicas(broker: &Broker, version: i16, request: &FetchRequest) -> Replicas {
+    if version < FOLLOWERS_SINCE {
+        return Replicas::default();
+    }
+    Replicas { followers_too: true, preferred: broker.nearer_than_here(&request.rack_id) }
 }
 
 /// Names everything the client reads and is answered with everything. Closes the session it names.
@@ -58,7 +76,7 @@ async fn full(
     readers: &Readers,
     version: i16,
     request: FetchRequest,
-    isolation: IsolationLevel,
+    reading: Reading,
 ) -> FetchResponse {
     if request.session_id != NO_SESSION {
         readers.sessions.close(request.session_id);
@@ -66,7 +84,8 @@ async fn full(
     let by_id = version >= TOPIC_IDS_SINCE;
     let is_new = request.session_epoch == NEW_SESSION;
     let mut session = Session::<FetchCall>::default();
-    session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
+    session.update(&request, by_id, reading.isolation, broker.options().fetch_bytes_max);
+    session.call_mut().replicas = reading.replicas;
     drop(request);
     resolve(broker, &mut session);
     let fetched = broker.fetch_within(session.call(), Some(&readers.memory)).await;
@@ -84,7 +103,7 @@ async fn incremental(
     readers: &Readers,
     version: i16,
     request: FetchRequest,
-    isolation: IsolationLevel,
+    reading: Reading,
 ) -> FetchResponse {
     let by_id = version >= TOPIC_IDS_SINCE;
     let lent =
@@ -94,7 +113,8 @@ async fn incremental(
         Err(code) => return refuse_all(code),
     };
     let session = lent.session();
-    session.update(&request, by_id, isolation, broker.options().fetch_bytes_max);
+    session.update(&request, by_id, reading.isolation, broker.options().fetch_bytes_max);
+    session.call_mut().replicas = reading.replicas;
     session.forget(&request.forgotten_topics_data, by_id);
     drop(request);
     if session.partition_count() == 0 {
@@ -139,7 +159,7 @@ fn partition_data(
             high_watermark: fetched.high_watermark.0,
             last_stable_offset: fetched.last_stable_offset.0,
             log_start_offset: fetched.log_start_offset.0,
-            preferred_read_replica: -1,
+            preferred_read_replica: fetched.read_at.unwrap_or(NodeId::NONE).0,
             records: fetched.batches,
             ..Default::default()
         },
@@ -183,6 +203,7 @@ impl Call for FetchCall {
             max_bytes: 0,
             max_wait: Duration::ZERO,
             isolation: IsolationLevel::ReadUncommitted,
+            replicas: Replicas::default(),
         }
     }
 

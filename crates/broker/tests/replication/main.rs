@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rig::{Rig, node_id, value_of};
+use thalweg_broker::error::FetchError;
+use thalweg_broker::fetch::Fetched;
 use thalweg_proto::internal::controller::v1 as proto;
-use thalweg_types::{Acks, Offset};
+use thalweg_types::{Acks, ErrorCode, LeaderEpoch, NodeId, Offset};
 
 /// What was acknowledged, by where it is.
 type Acknowledged = BTreeMap<Offset, Vec<u8>>;
@@ -88,6 +90,66 @@ async fn a_leader_that_died_is_followed_by_another_and_cuts_off_what_only_it_had
     let log = rig.converged("orders", &[1, 2, 3]).await;
     assert_has(&log, &acknowledged);
     assert!(log.iter().all(|batch| !value_of(batch).starts_with(b"lonely")));
+    rig.stop().await;
+}
+
+/// KIP-392.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_answer_readers_with_what_is_committed_and_leave_the_rest_to_the_leader() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    produce(&rig, "orders", 0..5).await;
+    rig.converged("orders", &[1, 2, 3]).await;
+    let epoch = rig.state("orders").leader_epoch;
+    let follower = |from| rig.reading(2, "orders", from, true);
+    let code = |result: Result<Fetched, FetchError>| result.map(|_| ()).unwrap_err().code();
+
+    let fetched = rig.fetch(2, follower(1)).await.unwrap();
+    assert_eq!((fetched.batches.len(), fetched.high_watermark), (4, Offset(5)));
+    let leaders_only = rig.reading(2, "orders", 1, false);
+    assert_eq!(code(rig.fetch(2, leaders_only).await), ErrorCode::NotLeaderOrFollower);
+    assert_eq!(code(rig.fetch(2, follower(6)).await), ErrorCode::OffsetNotAvailable);
+    assert_eq!(
+        code(rig.fetch(1, rig.reading(1, "orders", 6, true)).await),
+        ErrorCode::OffsetOutOfRange
+    );
+    for (given, expected) in
+        [(epoch.0 - 1, ErrorCode::FencedLeaderEpoch), (epoch.0 + 1, ErrorCode::UnknownLeaderEpoch)]
+    {
+        let mut call = follower(1);
+        call.partitions[0].reader_epoch = LeaderEpoch(given);
+        assert_eq!(code(rig.fetch(2, call).await), expected);
+    }
+
+    // Who waits at a follower is woken by what becomes committed.
+    let mut waiting = follower(5);
+    (waiting.min_bytes, waiting.max_wait) = (1, rig::PATIENCE);
+    let (woken, at) = tokio::join!(rig.fetch(2, waiting), rig.produce("orders", b"news"));
+    assert_eq!((woken.unwrap().batches.len(), at), (1, Offset(5)));
+
+    // The leader knows who else has it.
+    let (leader, third) = (node_id(&rig, 1), node_id(&rig, 3));
+    rig.converged("orders", &[1, 2, 3]).await;
+    let sent_to = |preferred: &[NodeId]| {
+        let mut call = rig.reading(1, "orders", 6, true);
+        call.replicas.preferred = preferred.to_vec();
+        async { rig.fetch(1, call).await.unwrap().read_at }
+    };
+    assert_eq!(sent_to(&[third]).await, Some(third));
+    assert_eq!(sent_to(&[leader, NodeId(77)]).await, None, "no in-sync follower");
+    rig.kill(3).await;
+    rig.in_sync("orders", 2).await;
+    let mut call = rig.reading(1, "orders", 6, true);
+    call.replicas.preferred = vec![third];
+    assert_eq!(rig.fetch(1, call).await.unwrap().read_at, None, "not in sync any more");
+
+    // R11: a follower that has lost its controller may have lost its leader as well.
+    rig.cut_from_controller(2);
+    let began = tokio::time::Instant::now();
+    while rig.fetch(2, rig.reading(2, "orders", 1, true)).await.is_ok() {
+        assert!(began.elapsed() < rig::PATIENCE, "it goes on answering");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     rig.stop().await;
 }
 

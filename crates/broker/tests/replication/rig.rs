@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use thalweg_broker::error::FetchError;
+use thalweg_broker::fetch::{FetchCall, FetchPartition, Fetched, Replicas};
 use thalweg_broker::{
     Broker, BrokerOptions, InternalService, InternalStreams, LogEvents, Metrics, Partition, Parts,
     TopicRef,
@@ -24,7 +26,8 @@ use thalweg_rpc::{Routes, Server, ServerHandle, ServerOptions, channel_in_memory
 use thalweg_storage::{Chunk, Log, LogDir, LogDirOptions, OpenError, Reserve};
 use thalweg_telemetry::Registry;
 use thalweg_types::{
-    Acks, CompressionType, IncarnationId, NodeId, Offset, PartitionIndex, Timestamp, Uuid,
+    Acks, CompressionType, IncarnationId, IsolationLevel, LeaderEpoch, NodeId, Offset,
+    PartitionIndex, Timestamp, Uuid,
 };
 
 /// Far more than anything takes on a machine that does much else.
@@ -230,6 +233,39 @@ impl Rig {
 
     pub(crate) fn log(&self, number: usize, topic: &str) -> Arc<Log> {
         Arc::clone(self.partition(number, topic).log())
+    }
+
+    /// To read from a broker at once, as the leader only or as what it is.
+    pub(crate) fn reading(
+        &self,
+        number: usize,
+        topic: &str,
+        from: i64,
+        followers_too: bool,
+    ) -> FetchCall {
+        let wanted = FetchPartition {
+            target: Ok(self.partition(number, topic)),
+            offset: Offset(from),
+            max_bytes: 1 << 20,
+            reader_epoch: LeaderEpoch::NONE,
+        };
+        FetchCall {
+            partitions: vec![wanted],
+            first: 0,
+            min_bytes: 0,
+            max_bytes: 1 << 20,
+            max_wait: Duration::ZERO,
+            isolation: IsolationLevel::ReadUncommitted,
+            replicas: Replicas { followers_too, ..Replicas::default() },
+        }
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        number: usize,
+        call: FetchCall,
+    ) -> Result<Fetched, FetchError> {
+        self.nodes[&number].broker.fetch(&call).await.remove(0)
     }
 
     /// One try. `None` without an acknowledgement.

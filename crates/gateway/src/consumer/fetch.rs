@@ -44,6 +44,7 @@ pub(super) async fn fetch<B: BrokerPort>(
         max_bytes: max_bytes as usize,
         max_wait: Duration::from_millis(max_wait_ms.into()).min(patience),
         isolation,
+        rack: words::rack(request.rack)?,
     };
     let fetched = shared.broker.fetch(call).await?;
 

@@ -159,6 +159,7 @@ impl Credit {
 struct Reader {
     form: Form,
     isolation: IsolationLevel,
+    rack: String,
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
@@ -182,6 +183,7 @@ impl Reader {
         Ok(Self {
             form: Form::from_wire(start.format)?,
             isolation: words::isolation_level(start.isolation_level)?,
+            rack: words::rack(start.rack)?,
             min_bytes: min_bytes.min(max_bytes) as usize,
             max_bytes: max_bytes as usize,
             max_wait: Duration::from_millis(max_wait_ms.into()),
@@ -210,6 +212,7 @@ impl Reader {
             max_bytes,
             max_wait: self.max_wait,
             isolation: self.isolation,
+            rack: self.rack.clone(),
         };
         let mut asking = std::pin::pin!(shared.broker.fetch(call));
         loop {

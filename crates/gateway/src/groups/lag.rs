@@ -202,6 +202,7 @@ fn look(partitions: Vec<FetchPartition>, max_bytes: usize) -> FetchCall {
         max_bytes,
         max_wait: Duration::ZERO,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: String::new(),
     }
 }
 

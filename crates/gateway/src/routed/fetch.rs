@@ -4,9 +4,12 @@
 //! part; so whenever one answers, either there is enough, or it is asked again for correspondingly more. When the wait is over, those that
 //! still wait are asked for what they have, without waiting.
 //!
+//! Who says where it is, is answered by an in-sync replica there (KIP-392), and by the leader where that one cannot.
+//!
 //! A partition without a leader, or whose leader does not answer, is looked for again whenever the metadata changes, as long as there is
 //! nothing to answer with; then its error is in its place.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +17,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use thalweg_kafka::fetch::FetchMemory;
+use thalweg_metadata_core::Image;
 use thalweg_proto::internal::broker::v1 as proto;
 use thalweg_rpc::{Error, MESSAGE_BYTES_MAX};
 use thalweg_types::{ErrorCode, NodeId, Offset, TopicPartition};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::nodes::Client;
-use super::reads::{Reads, leader};
+use super::reads::{Reads, leader, nearest};
 use super::words;
 use crate::port::{FetchCall, FetchPartition, Fetched, FetchedPartition};
 
@@ -54,6 +58,8 @@ struct Fetch<'a> {
     until: Instant,
     answers: Vec<Option<Answer>>,
     shares: Vec<Share>,
+    /// Partitions that a follower could not answer: their leaders are asked.
+    refused: BTreeSet<usize>,
     /// A partition does not exist: that is told at once.
     is_over: bool,
 }
@@ -93,6 +99,7 @@ impl<'a> Fetch<'a> {
             until: Instant::now() + call.max_wait,
             answers: call.partitions.iter().map(|_| None).collect(),
             shares: Vec::new(),
+            refused: BTreeSet::new(),
             is_over: false,
         }
     }
@@ -152,7 +159,9 @@ impl<'a> Fetch<'a> {
         self.ask_for(indexes.clone(), min, &mut asking);
         let all = async {
             while let Some((number, answer)) = asking.next().await {
-                self.take(number, answer, false);
+                // Who was not near enough: its leader, this once.
+                let refused = self.take(number, answer, false);
+                self.ask_for(refused, min, &mut asking);
             }
         };
         if timeout(time_max, all).await.is_err() {
@@ -173,7 +182,7 @@ impl<'a> Fetch<'a> {
         let first_new = self.shares.len();
         let mut homeless = Vec::new();
         for index in indexes {
-            match leader(&image, &self.names[index]) {
+            match self.place(&image, index) {
                 Ok(node) if min == Min::NothingMore && self.reads.nodes.is_silent(node) => {
                     self.answers[index] = Some(Err(silent(node)));
                 }
@@ -204,6 +213,15 @@ impl<'a> Fetch<'a> {
         homeless
     }
 
+    /// Who is to be asked for a partition.
+    fn place(&self, image: &Image, index: usize) -> Result<NodeId, Error> {
+        let near = nearest(image, &self.names[index], &self.call.rack)?;
+        match self.refused.contains(&index) || self.reads.nodes.is_silent(near) {
+            true => leader(image, &self.names[index]),
+            false => Ok(near),
+        }
+    }
+
     fn assign(&mut self, index: usize, node: NodeId, first_new: usize) {
         let new_ones = self.shares.iter_mut().skip(first_new);
         match new_ones.into_iter().find(|share| share.node == node) {
@@ -232,6 +250,7 @@ impl<'a> Fetch<'a> {
             max_bytes: wire(max_bytes),
             max_wait_ms: wire(usize::try_from(wait.as_millis()).unwrap_or(usize::MAX)),
             isolation_level: words::isolation_level(self.call.isolation).into(),
+            followers_too: !self.call.rack.is_empty(),
         };
         let collecting = Collecting { count: share.indexes.len(), max_bytes, memory: self.memory };
         async move { (number, collecting.collect(client, request).await) }.boxed()
@@ -255,6 +274,7 @@ impl<'a> Fetch<'a> {
         answer: Result<Vec<Answer>, Error>,
         waits: bool,
     ) -> Vec<usize> {
+        let image = self.reads.feed.image();
         let share = &mut self.shares[number];
         if share.is_void {
             return Vec::new();
@@ -271,6 +291,15 @@ impl<'a> Fetch<'a> {
         for (index, answer) in share.indexes.iter().zip(answers) {
             match &answer {
                 Ok(fetched) => share.bytes += size_bytes(fetched),
+                // Only the leader knows whether the reader is wrong.
+                Err(_)
+                    if !self.refused.contains(index)
+                        && leader(&image, &self.names[*index]).is_ok_and(|it| it != share.node)
+                        && !self.call.rack.is_empty() =>
+                {
+                    self.refused.insert(*index);
+                    homeless.push(*index);
+                }
                 Err(error) if waits && words::is_read_elsewhere(error) => homeless.push(*index),
                 Err(_) => {}
             }
@@ -316,8 +345,11 @@ impl<'a> Fetch<'a> {
         let mut homeless = Vec::new();
         for share in self.shares.iter_mut().filter(|share| !share.is_void) {
             let has_moved = share.indexes.iter().any(|index| {
-                let now = leader(&image, &self.names[*index]).ok();
-                now.is_some_and(|now| now != share.node)
+                let now = match self.refused.contains(index) {
+                    true => leader(&image, &self.names[*index]),
+                    false => nearest(&image, &self.names[*index], &self.call.rack),
+                };
+                now.is_ok_and(|now| now != share.node)
             });
             if has_moved {
                 share.is_void = true;

@@ -258,6 +258,19 @@ fn exists(image: &Image, at: &TopicPartition) -> bool {
 }
 
 /// Who leads a partition now.
+/// Who is to be asked for records: an in-sync replica where the reader is, or else the leader.
+pub(super) fn nearest(image: &Image, at: &TopicPartition, rack: &str) -> Result<NodeId, Error> {
+    let leader = leader(image, at)?;
+    let is_there =
+        |id: &NodeId| image.node(*id).and_then(|node| node.rack.as_deref()) == Some(rack);
+    if rack.is_empty() || is_there(&leader) {
+        return Ok(leader);
+    }
+    let in_sync = image.partition(at.topic.as_str(), at.partition).map(|state| &state.isr);
+    let mut nearer = in_sync.into_iter().flatten().filter(|id| image.is_live(**id) && is_there(id));
+    Ok(nearer.next().copied().unwrap_or(leader))
+}
+
 pub(super) fn leader(image: &Image, at: &TopicPartition) -> Result<NodeId, Error> {
     let partition = image
         .partition(at.topic.as_str(), at.partition)

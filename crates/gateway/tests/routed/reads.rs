@@ -33,6 +33,7 @@ fn call(partitions: Vec<FetchPartition>, min_bytes: usize, max_wait: Duration) -
         max_bytes: 1 << 20,
         max_wait,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: String::new(),
     }
 }
 

@@ -85,6 +85,11 @@ impl<C: Call> Session<C> {
         &self.call
     }
 
+    /// For what a request says besides its partitions and bounds.
+    pub fn call_mut(&mut self) -> &mut C {
+        &mut self.call
+    }
+
     // ---- requests ----
 
     /// Takes over what a request says: partitions to read from now on or from another offset, then those to read no longer.
@@ -232,6 +237,7 @@ impl Told {
     fn is_still(self, data: &PartitionData) -> bool {
         data.error_code == ErrorCode::None.code()
             && data.records.is_empty()
+            && data.preferred_read_replica < 0
             && data.high_watermark == self.high_watermark
             && data.log_start_offset == self.log_start_offset
     }

@@ -13,6 +13,7 @@ const LONG_MAX_TEXT: &str = "9223372036854775807";
 
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const POLICIES: &[&str] = &["compact", "delete"];
+const SELECTORS: &[&str] = &[super::broker::LEADER_ONLY, super::broker::RACK_AWARE];
 const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 const DURABILITIES: &[&str] = &["fsync", "replicated"];
 
@@ -200,6 +201,8 @@ pub(super) const BROKER: &[Definition] = configs! {
         "Kept for Kafka's tools, which clear it after moves of partitions; there is one log directory.";
     "replica.lag.time.max.ms" Long Some("30000"), Allowed::Range(1, LONG_MAX), [], ReadOnly,
         "A follower that has not caught up for this long leaves the in-sync replicas, in milliseconds.";
+    "replica.selector.class" String None, Allowed::OneOf(SELECTORS), [], Dynamic,
+        "With RackAwareReplicaSelector, consumers that name their rack are sent to an in-sync replica there; otherwise all read from leaders.";
     "socket.request.max.bytes" Int Some("104857600"), Allowed::Range(1, INT_MAX), [], ReadOnly,
         "Largest request, in bytes.";
     "thalweg.durability" String Some("fsync"), Allowed::OneOf(DURABILITIES), [], AllBrokers,

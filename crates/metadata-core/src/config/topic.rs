@@ -93,10 +93,10 @@ impl TopicConfig {
 
 /// Values by name. Only valid ones are ever committed; should another be met all the same (a newer version's), the config's default
 /// stands in for it.
-struct Values<'a>(Resolver<'a>);
+pub(super) struct Values<'a>(pub(super) Resolver<'a>);
 
 impl Values<'_> {
-    fn text(&self, name: &'static str) -> String {
+    pub(super) fn text(&self, name: &'static str) -> String {
         let definition = match self.0.topic {
             Some(_) => topic_config(name),
             None => broker_config(name),
@@ -109,7 +109,7 @@ impl Values<'_> {
             .unwrap_or_else(default)
     }
 
-    fn number(&self, name: &'static str) -> i64 {
+    pub(super) fn number(&self, name: &'static str) -> i64 {
         self.text(name).trim().parse().expect("checked values of numeric configs are numbers")
     }
 

@@ -3,6 +3,7 @@
 mod coordinators;
 mod decommission;
 mod load;
+mod nearest;
 mod quorum;
 mod start;
 

@@ -43,7 +43,8 @@ pub(crate) async fn run(bootstrap: &Bootstrap, arguments: Consume) -> Result<(),
     if plan.is_done() || arguments.count == Some(0) {
         return Ok(());
     }
-    let start = start(&plan);
+    let mut start = start(&plan);
+    start.rack = arguments.rack.clone().unwrap_or_default();
     let (grants, granted) = mpsc::unbounded_channel();
     let (messages, to_write) = mpsc::channel(MESSAGES_AHEAD_MAX);
     let writer = Writer::new(plan, renderer, arguments.count, grants);

@@ -117,6 +117,7 @@ impl BrokerPort for LocalBroker {
             max_bytes: call.max_bytes.min(self.broker.options().fetch_bytes_max),
             max_wait: call.max_wait,
             isolation: call.isolation,
+            replicas: fetch::Replicas::default(),
         };
         let results = self.broker.fetch(&broker_call).await;
         let answer = call.partitions.into_iter().zip(results).map(|(wanted, result)| {

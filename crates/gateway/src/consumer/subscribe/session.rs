@@ -326,6 +326,7 @@ impl<B: BrokerPort> Session<B> {
             max_bytes,
             max_wait: FETCH_WAIT,
             isolation: self.options.isolation,
+            rack: String::new(),
         };
         let shared = Arc::clone(&self.shared);
         self.fetching =

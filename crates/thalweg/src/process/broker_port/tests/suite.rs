@@ -286,6 +286,7 @@ fn fetch(partitions: &[FetchPartition], max_wait: Duration) -> FetchCall {
         max_bytes: 1 << 20,
         max_wait,
         isolation: IsolationLevel::ReadUncommitted,
+        rack: String::new(),
     }
 }
 
