@@ -189,6 +189,7 @@ impl Reconciler {
                 Record::ClusterCreated { .. }
                 | Record::NodeIdAllocated { .. }
                 | Record::CoordinatorAssigned { .. }
+                | Record::FeatureSet { .. }
                 | Record::TopicDeleted { .. }
                 | Record::ProducerIdsAllocated { .. } => {}
             }

@@ -12,7 +12,7 @@ mod produce;
 use std::sync::Arc;
 
 use thalweg_env::Random;
-use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
+use thalweg_kafka::{ApiKey, ApiTable, Backend, Features, Reply, Request, RequestContext};
 use thalweg_kafka_cluster as kafka_cluster;
 use thalweg_types::{TopicId, Uuid};
 
@@ -60,6 +60,10 @@ impl KafkaBackend {
 impl Backend for KafkaBackend {
     fn apis(&self) -> &ApiTable {
         &self.apis
+    }
+
+    fn features(&self) -> Features {
+        kafka_cluster::features(&self.broker.image())
     }
 
     fn is_short_of_memory(&self) -> bool {

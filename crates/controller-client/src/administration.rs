@@ -1,6 +1,6 @@
 //! What operators ask the controller, as their Kafka calls arrive here: moves, elections, nodes, the quorum.
 
-use thalweg_metadata_core::{PartitionReference, Reassign};
+use thalweg_metadata_core::{FeatureUpdate, PartitionReference, Reassign};
 use thalweg_proto::internal::controller::v1 as proto;
 use thalweg_rpc::Error;
 use thalweg_types::{LogIndex, NodeId};
@@ -58,6 +58,23 @@ impl ControllerClient {
             None => Ok(()),
         });
         Ok(Answer { index: LogIndex(answer.index), items: items.collect() })
+    }
+
+    /// Raises or lowers the levels of features, all or none; returns the metadata log index at which they hold.
+    pub async fn update_features(
+        &self,
+        updates: Vec<FeatureUpdate>,
+        validate_only: bool,
+    ) -> Result<LogIndex, Error> {
+        let update = |update: FeatureUpdate| proto::FeatureUpdate {
+            name: update.name,
+            level: update.level.into(),
+            downgrade: update.may_lower,
+        };
+        let updates = updates.into_iter().map(update).collect();
+        let request = proto::UpdateFeaturesRequest { updates, validate_only };
+        let answer = self.client.clone().update_features(request).await?.into_inner();
+        Ok(LogIndex(answer.index))
     }
 
     /// Forgets a node that is gone.

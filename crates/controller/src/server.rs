@@ -350,6 +350,23 @@ impl Controller for Server {
         Ok(Response::new(proto::AlterConfigsResponse { resources, index: index.0 }))
     }
 
+    async fn update_features(
+        &self,
+        request: Request<proto::UpdateFeaturesRequest>,
+    ) -> Result<Response<proto::UpdateFeaturesResponse>, Status> {
+        let request = request.into_inner();
+        let validate_only = request.validate_only;
+        let updates = translate::feature_updates(request.updates)?;
+        let told = updates.clone();
+        let decide = move |image: &Image| image.decide_update_features(&updates, validate_only);
+        let decided = self.calls.decide(decide).await;
+        let (index, ()) = decided.map_err(|error| self.status(error))?;
+        if !validate_only {
+            tracing::info!(updates = ?told, "the levels of features were set");
+        }
+        Ok(Response::new(proto::UpdateFeaturesResponse { index: index.0 }))
+    }
+
     async fn allocate_producer_ids(
         &self,
         request: Request<proto::AllocateProducerIdsRequest>,

@@ -4,6 +4,7 @@ mod changes;
 mod cluster;
 mod configs;
 mod describe;
+mod features;
 mod groups;
 mod unclean;
 
@@ -157,6 +158,21 @@ impl<B: BrokerPort> proto::admin_server::Admin for AdminService<B> {
     ) -> Result<Response<proto::ShutDownBrokerResponse>, Status> {
         let deadline = deadline_of(&request);
         Ok(Response::new(cluster::shut_down_broker(&self.0, request.into_inner(), deadline).await?))
+    }
+
+    async fn describe_features(
+        &self,
+        _: Request<proto::DescribeFeaturesRequest>,
+    ) -> Result<Response<proto::DescribeFeaturesResponse>, Status> {
+        Ok(Response::new(features::describe(&self.0.feed.image())))
+    }
+
+    async fn update_features(
+        &self,
+        request: Request<proto::UpdateFeaturesRequest>,
+    ) -> Result<Response<proto::UpdateFeaturesResponse>, Status> {
+        let deadline = deadline_of(&request);
+        Ok(Response::new(features::update(&self.0, request.into_inner(), deadline).await?))
     }
 
     async fn unregister_broker(

@@ -9,6 +9,7 @@ mod alter_configs;
 mod configs;
 mod coordinators;
 mod elections;
+mod features;
 mod metadata;
 mod producers;
 mod quorum;
@@ -28,6 +29,7 @@ use thalweg_metadata_core::{ConfigTarget, Image};
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, LogIndex, ProducerId, TopicId};
 
+pub use features::features;
 pub use view::{Listed, View};
 
 /// The calls that [`answer`] answers.
@@ -45,6 +47,7 @@ pub const APIS: &[ApiKey] = &[
     ApiKey::AlterPartitionReassignments,
     ApiKey::ListPartitionReassignments,
     ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
     ApiKey::UnregisterBroker,
     ApiKey::DescribeTopicPartitions,
@@ -124,6 +127,9 @@ pub async fn answer<M: Member>(member: &M, version: i16, request: Request) -> Re
             reassignments::list(&member.image(), &request).into()
         }
         Request::DescribeQuorum(request) => quorum::describe_quorum(member, request).await.into(),
+        Request::UpdateFeatures(request) => {
+            features::update_features(member, version, request).await.into()
+        }
         Request::UnregisterBroker(request) => {
             quorum::unregister_broker(member, &request).await.into()
         }

@@ -50,9 +50,32 @@ impl<T: Into<Response>> From<T> for Reply {
     }
 }
 
+/// What the cluster can do and what of it is switched on, as clients are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// Name, lowest and highest level of each.
+    pub supported: Vec<(&'static str, i16, i16)>,
+    /// Raised whenever `finalized` may have changed; -1: not known.
+    pub epoch: i64,
+    /// Name and level of those that are on.
+    pub finalized: Vec<(String, i16)>,
+}
+
+impl Default for Features {
+    /// Nothing is known of any.
+    fn default() -> Self {
+        Self { supported: Vec::new(), epoch: -1, finalized: Vec::new() }
+    }
+}
+
 pub trait Backend: Send + Sync + 'static {
     /// The calls this listener serves. ApiVersions itself is answered by the listener from this table.
     fn apis(&self) -> &ApiTable;
+
+    /// What ApiVersions says of features (KIP-584). Those that have none leave it out.
+    fn features(&self) -> Features {
+        Features::default()
+    }
 
     /// Whether answers have to wait for memory. The listener then closes clients that do not take theirs sooner than usual.
     fn is_short_of_memory(&self) -> bool {

@@ -22,6 +22,6 @@ pub mod listener;
 pub mod messages;
 
 pub use api::{ApiRange, ApiTable, VersionRange};
-pub use backend::{Backend, ClientSoftware, Reply, RequestContext};
+pub use backend::{Backend, ClientSoftware, Features, Reply, RequestContext};
 pub use codec::{DecodeError, EncodeError, KafkaString, Reader, Segments, Writer};
 pub use messages::{ApiKey, Message, Request, Response};

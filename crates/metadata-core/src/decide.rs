@@ -7,6 +7,7 @@ mod alter_partition;
 mod configs;
 mod coordinators;
 mod election;
+mod features;
 mod leaders;
 mod nodes;
 mod producer_ids;
@@ -15,6 +16,7 @@ mod topics;
 
 pub use alter_partition::AlterPartition;
 pub use configs::{AlterConfigs, AlteredResource, ConfigAlteration, ConfigChange, ConfigTarget};
+pub use features::FeatureUpdate;
 pub use leaders::{Candidate, ElectUnclean, ElectedUnclean, PartitionReference};
 pub use nodes::{Heartbeat, HeartbeatAnswer, RegisterNode, Registered};
 pub use producer_ids::{PRODUCER_ID_BLOCK_COUNT, ProducerIdBlock};

@@ -102,6 +102,10 @@ pub enum Error {
     #[error("node {0} cannot be in sync now")]
     IneligibleReplica(NodeId),
 
+    // Features
+    #[error("feature {name:?}: {reason}")]
+    InvalidFeature { name: String, reason: FeatureRefusal },
+
     // Configs
     #[error(transparent)]
     InvalidConfig(#[from] InvalidConfig),
@@ -109,6 +113,21 @@ pub enum Error {
     DuplicateConfig(String),
     #[error("the request alters {0} more than once")]
     DuplicateConfigTarget(ConfigTarget),
+}
+
+/// What is wrong with the level wanted for a feature.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FeatureRefusal {
+    #[error("this cluster has no such feature")]
+    Unknown,
+    #[error("level {level} is not one of {min} to {max}")]
+    Unsupported { level: i16, min: i16, max: i16 },
+    #[error("it is at level {current}; to lower it to {level} has to be asked for as a downgrade")]
+    Lower { level: i16, current: i16 },
+    #[error("it is at level {current}; {level} is no downgrade")]
+    Higher { level: i16, current: i16 },
+    #[error("it is named more than once")]
+    Repeated,
 }
 
 impl Error {
@@ -154,6 +173,10 @@ impl Error {
             Self::InvalidAssignment { .. } | Self::AssignedPartitionsNotDense { .. } => {
                 ErrorCode::InvalidReplicaAssignment
             }
+            Self::InvalidFeature { reason: FeatureRefusal::Repeated, .. } => {
+                ErrorCode::InvalidRequest
+            }
+            Self::InvalidFeature { .. } => ErrorCode::InvalidUpdateVersion,
             Self::InvalidConfig(_) | Self::DuplicateConfig(_) => ErrorCode::InvalidConfig,
         }
     }

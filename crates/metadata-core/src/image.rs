@@ -4,6 +4,7 @@
 //! image. Readers keep an image for as long as they need one consistent view.
 
 mod coordinators;
+mod features;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Image {
     /// Of partitions of internal topics that were ever assigned.
     coordinators: Arc<BTreeMap<TopicIdPartition, Coordinator>>,
     configs: Arc<BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>>,
+    /// Levels above 0.
+    features: Arc<BTreeMap<String, i16>>,
 }
 
 /// Where in the metadata log an image or fact stands.
@@ -131,6 +134,7 @@ impl Default for Image {
             topic_ids: Arc::default(),
             coordinators: Arc::default(),
             configs: Arc::default(),
+            features: Arc::default(),
         }
     }
 }
@@ -190,6 +194,7 @@ impl Image {
                 Arc::make_mut(entries).insert(name.clone(), value.clone());
             }
             Record::ConfigRemoved { resource, name } => self.remove_config(resource, name),
+            Record::FeatureSet { name, level } => self.set_feature(name, *level),
             Record::ProducerIdsAllocated { next_producer_id } => {
                 self.next_producer_id = *next_producer_id;
             }
@@ -262,6 +267,10 @@ impl Image {
                 let value = self.configs.get(resource)?.get(name)?.clone();
                 Some(Record::ConfigSet { resource: *resource, name: name.clone(), value })
             }
+            Key::Feature(name) => self
+                .features
+                .get(name)
+                .map(|level| Record::FeatureSet { name: name.clone(), level: *level }),
             Key::Coordinator(id) => self.coordinators.get(id).map(|c| c.to_record(*id)),
             Key::ProducerIds => {
                 (self.next_producer_id > ProducerId(0)).then_some(Record::ProducerIdsAllocated {
@@ -293,6 +302,7 @@ impl Image {
             .chain(configs)
             .chain([Key::ProducerIds])
             .chain(self.coordinators.keys().copied().map(Key::Coordinator))
+            .chain(self.features.keys().cloned().map(Key::Feature))
             .collect()
     }
 

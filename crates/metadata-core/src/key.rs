@@ -11,6 +11,7 @@
 //!  6 kind[1] id[0|4|16] name      a config entry: kind 0 cluster, 1 broker, 2 topic
 //!  7                              the next producer id
 //!  8 topic_id[16] partition[4]    the coordinator of a partition of an internal topic
+//!  9 name                         the level of a feature
 //! ```
 
 use thalweg_types::{DirId, NodeId, TopicId, TopicIdPartition};
@@ -28,6 +29,7 @@ pub enum Key {
     Config(ConfigResource, String),
     ProducerIds,
     Coordinator(TopicIdPartition),
+    Feature(String),
 }
 
 impl Key {
@@ -60,6 +62,10 @@ impl Key {
             Self::Coordinator(id) => {
                 bytes.push(8);
                 push_partition(&mut bytes, id);
+            }
+            Self::Feature(name) => {
+                bytes.push(9);
+                bytes.extend(name.as_bytes());
             }
         }
         bytes

@@ -22,6 +22,7 @@
 //! | R13 | registration, damaged replicas | `decide/nodes.rs`, [`Sessions::check_registration`] |
 //! | R14 | unclean election by command; preferred leaders | `decide/leaders.rs` |
 //! | | which coordinator has which partition of an internal topic | `decide/coordinators.rs` |
+//! | | features: what the whole cluster can do | `features.rs`, `decide/features.rs` |
 //! | R15 | reassignment; plans for brokers that come or go | `decide/reassignment.rs`, `placement/moves.rs` |
 //!
 //! Who is alive is not a fact until somebody is fenced: [`Sessions`] keeps it beside the image, for the active controller only.
@@ -29,6 +30,7 @@
 pub mod config;
 mod decide;
 mod error;
+mod features;
 mod image;
 mod key;
 mod placement;
@@ -39,12 +41,13 @@ pub use config::{StaticConfigs, TopicConfig};
 pub use decide::{
     AlterConfigs, AlterPartition, AlteredResource, Candidate, ConfigAlteration, ConfigChange,
     ConfigTarget, CreatePartitions, CreateTopic, CreatedTopic, Decision, ElectUnclean,
-    ElectedUnclean, GrowTopic, Heartbeat, HeartbeatAnswer, ItemResult, OngoingReassignment,
-    PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_ID_BLOCK_COUNT,
-    PartitionReference, Policy, ProducerIdBlock, Reassign, RegisterNode, Registered, RemovedTopic,
-    TopicReference,
+    ElectedUnclean, FeatureUpdate, GrowTopic, Heartbeat, HeartbeatAnswer, ItemResult,
+    OngoingReassignment, PARTITIONS_PER_REQUEST_MAX, PARTITIONS_PER_TOPIC_MAX,
+    PRODUCER_ID_BLOCK_COUNT, PartitionReference, Policy, ProducerIdBlock, Reassign, RegisterNode,
+    Registered, RemovedTopic, TopicReference,
 };
-pub use error::Error;
+pub use error::{Error, FeatureRefusal};
+pub use features::{FEATURES, Feature, GROUP_VERSION};
 pub use image::{Coordinator, Image, Node, Partition, Position, Topic};
 pub use key::Key;
 pub use record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record, Registration};

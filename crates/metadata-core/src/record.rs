@@ -82,6 +82,11 @@ pub enum Record {
         resource: ConfigResource,
         name: String,
     },
+    /// The whole cluster works at this level of the feature; 0: it is off.
+    FeatureSet {
+        name: String,
+        level: i16,
+    },
     /// Producer ids below this one have been given out.
     ProducerIdsAllocated {
         next_producer_id: ProducerId,
@@ -168,6 +173,7 @@ impl Record {
             Self::ConfigSet { resource, name, .. } | Self::ConfigRemoved { resource, name } => {
                 Key::Config(*resource, name.clone())
             }
+            Self::FeatureSet { name, .. } => Key::Feature(name.clone()),
             Self::ProducerIdsAllocated { .. } => Key::ProducerIds,
         }
     }

@@ -37,6 +37,12 @@ pub fn alter_configs(request: proto::AlterConfigsRequest) {
     assert!(alterations.is_err() || alterations.is_ok_and(|all| all.resources.len() == asked));
 }
 
+pub fn update_features(request: proto::UpdateFeaturesRequest) {
+    let asked = request.updates.len();
+    let updates = translate::feature_updates(request.updates);
+    assert!(updates.is_err() || updates.is_ok_and(|all| all.len() == asked));
+}
+
 pub fn alter_partitions(request: proto::AlterPartitionsRequest) {
     let asked = request.proposals.len();
     let proposals = replicas::read_proposals(request);

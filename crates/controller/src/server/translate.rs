@@ -3,8 +3,8 @@
 use thalweg_metadata_core::config::Entry;
 use thalweg_metadata_core::{
     AlterConfigs, ConfigAlteration, ConfigChange, ConfigTarget, CreatePartitions, CreateTopic,
-    CreatedTopic, Error as Refusal, GrowTopic, Heartbeat, ItemResult, RegisterNode, Registered,
-    RemovedTopic, TopicReference,
+    CreatedTopic, Error as Refusal, FeatureUpdate, GrowTopic, Heartbeat, ItemResult, RegisterNode,
+    Registered, RemovedTopic, TopicReference,
 };
 use thalweg_metadata_feed::codec::{
     endpoint_from_proto, node_role_from_proto, uuid_from_proto, uuid_to_proto,
@@ -219,6 +219,20 @@ fn config_change(change: proto::ConfigChange) -> Result<ConfigChange, Status> {
             Err(missing("an edit of a list needs a value"))
         }
     }
+}
+
+pub(super) fn feature_updates(
+    updates: Vec<proto::FeatureUpdate>,
+) -> Result<Vec<FeatureUpdate>, Status> {
+    check_count(updates.len())?;
+    let update = |update: proto::FeatureUpdate| {
+        let level = i16::try_from(update.level).map_err(|_| {
+            let message = format!("level {} of {:?} is none", update.level, update.name);
+            Status::from(RpcError::new(ErrorCode::InvalidUpdateVersion, message).not_applied())
+        })?;
+        Ok(FeatureUpdate { name: update.name, level, may_lower: update.downgrade })
+    };
+    updates.into_iter().map(update).collect()
 }
 
 // ---- Parts ----------------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,10 @@ const MESSAGES: &[(u8, Check)] = &[
     (33, round_trip::<admin::ListReassignmentsRequest>),
     (34, round_trip::<admin::PlanReassignmentRequest>),
     (35, round_trip::<admin::ElectPreferredLeadersRequest>),
+    (36, round_trip::<admin::ElectUncleanLeadersRequest>),
+    (37, round_trip::<broker::DescribeReplicasRequest>),
+    (38, round_trip::<controller::UpdateFeaturesRequest>),
+    (39, round_trip::<admin::UpdateFeaturesRequest>),
 ];
 
 pub(super) fn message(input: &[u8]) {
@@ -118,6 +122,7 @@ pub(super) fn controller(input: &[u8]) {
         8 => with(bytes, fuzzing::reassign),
         9 => with(bytes, fuzzing::elect_preferred_leaders),
         10 => with(bytes, fuzzing::elect_unclean_leaders),
+        11 => with(bytes, fuzzing::update_features),
         _ => {}
     });
 }

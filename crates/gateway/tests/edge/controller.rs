@@ -320,6 +320,13 @@ impl proto::controller_server::Controller for MemoryController {
         Err(Status::unimplemented("there are no replicas here"))
     }
 
+    async fn update_features(
+        &self,
+        _: Request<proto::UpdateFeaturesRequest>,
+    ) -> Result<Response<proto::UpdateFeaturesResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn elect_unclean_leaders(
         &self,
         _: Request<proto::ElectUncleanLeadersRequest>,

@@ -278,7 +278,8 @@ impl<B: Backend> Connection<B> {
         if let Request::ApiVersions(request) = &parsed.request {
             self.client.software =
                 requests::client_software(request).or_else(|| self.client.software.take());
-            let (question, response) = requests::api_versions(question, apis);
+            let (question, response) =
+                requests::api_versions(question, apis, self.shared.backend.features());
             let state = SlotState::Ready(Reply::Response(response));
             return self.push_slot(Slot { question, request_bytes, _share: share, state });
         }

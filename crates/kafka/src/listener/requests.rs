@@ -8,13 +8,16 @@ use bytes::BytesMut;
 use thalweg_types::ErrorCode;
 
 use crate::api::ApiTable;
-use crate::backend::{ClientSoftware, RequestContext};
+use crate::backend::{ClientSoftware, Features, RequestContext};
 use crate::codec::{DecodeError, EncodeError, KafkaString, Reader, Segments, Writer};
-use crate::messages::api_versions::ApiVersion;
+use crate::messages::api_versions::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, Request, RequestHeader, Response,
     ResponseHeader,
 };
+
+/// First version of ApiVersions whose readers understand features that may be at level 0.
+const LEVEL_0_SINCE: i16 = 4;
 
 /// A request that nobody can be given. Kafka closes the connection, since it could not word an answer that the client understands.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +130,11 @@ pub(super) fn encode(question: Question, response: Response) -> Result<Segments,
 }
 
 /// The listener's own answer to ApiVersions; in version 0 and with the ranges when the version asked for is unknown (KIP-511).
-pub(super) fn api_versions(mut question: Question, apis: &ApiTable) -> (Question, Response) {
+pub(super) fn api_versions(
+    mut question: Question,
+    apis: &ApiTable,
+    features: Features,
+) -> (Question, Response) {
     let is_known = apis.get(ApiKey::ApiVersions).is_some_and(|all| all.contains(question.version));
     let error = if is_known { ErrorCode::None } else { ErrorCode::UnsupportedVersion };
     if !is_known {
@@ -141,9 +148,32 @@ pub(super) fn api_versions(mut question: Question, apis: &ApiTable) -> (Question
     let response = ApiVersionsResponse {
         error_code: error.code(),
         api_keys: api_keys.collect(),
+        supported_features: supported(&features, question.version),
+        finalized_features_epoch: features.epoch,
+        finalized_features: features.finalized.into_iter().map(finalized).collect(),
         ..ApiVersionsResponse::default()
     };
     (question, response.into())
+}
+
+/// Clients of older versions cannot read a feature that may be at level 0.
+fn supported(features: &Features, version: i16) -> Vec<SupportedFeatureKey> {
+    let readable =
+        features.supported.iter().filter(|(_, min, _)| version >= LEVEL_0_SINCE || *min > 0);
+    let key = |(name, min_version, max_version): &(&str, i16, i16)| SupportedFeatureKey {
+        name: KafkaString::from(*name),
+        min_version: *min_version,
+        max_version: *max_version,
+    };
+    readable.map(key).collect()
+}
+
+fn finalized((name, level): (String, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey {
+        name: KafkaString::from(name),
+        max_version_level: level,
+        min_version_level: level,
+    }
 }
 
 /// What the client calls itself, if it keeps to KIP-511's rules. Others are served all the same, without a name.
@@ -193,10 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn features_that_may_be_off_are_hidden_from_those_who_cannot_read_that() {
+        let apis = ApiTable::of(&[ApiKey::Produce]);
+        let told = |version| {
+            let question = Question { key: ApiKey::ApiVersions, version, correlation_id: 7 };
+            let features = Features {
+                supported: vec![("group.version", 0, 1), ("other.version", 1, 3)],
+                epoch: 9,
+                finalized: vec![("group.version".to_owned(), 1)],
+            };
+            let (question, response) = api_versions(question, &apis, features);
+            encode(question, response.clone()).expect("encodes");
+            let Response::ApiVersions(response) = response else { panic!("another answer") };
+            let names = response.supported_features.iter().map(|key| key.name.to_string());
+            let on = response.finalized_features.iter().map(|key| key.max_version_level);
+            (names.collect::<Vec<_>>(), response.finalized_features_epoch, on.collect::<Vec<_>>())
+        };
+        assert_eq!(told(4), (vec!["group.version".into(), "other.version".into()], 9, vec![1]));
+        assert_eq!(told(3), (vec!["other.version".into()], 9, vec![1]));
+    }
+
+    #[test]
     fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
         let apis = ApiTable::of(&[ApiKey::Produce]);
         let question = Question { key: ApiKey::ApiVersions, version: 99, correlation_id: 7 };
-        let (question, response) = api_versions(question, &apis);
+        let (question, response) = api_versions(question, &apis, Features::default());
         let bytes = encode(question, response).expect("encodes").to_bytes();
         // Length, correlation id, error 35, two ranges: Produce 0-13 and ApiVersions 0-4.
         let expected =

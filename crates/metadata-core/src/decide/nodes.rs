@@ -77,10 +77,11 @@ impl Image {
                 records.extend(self.coordinators_settled());
                 Decision { records, response: cluster_id }
             }
-            None => Decision {
-                records: vec![Record::ClusterCreated { cluster_id: new_cluster_id }],
-                response: new_cluster_id,
-            },
+            None => {
+                let mut records = vec![Record::ClusterCreated { cluster_id: new_cluster_id }];
+                records.extend(Self::first_features());
+                Decision { records, response: new_cluster_id }
+            }
         }
     }
 

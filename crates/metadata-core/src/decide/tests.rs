@@ -15,6 +15,7 @@ use crate::{
 mod alter_partition;
 mod configs;
 mod coordinators;
+mod features;
 mod leaders;
 mod moves;
 mod nodes;

@@ -55,6 +55,11 @@ pub fn record_from_proto(record: proto::Record) -> Result<Record, DecodeError> {
         Fact::ConfigRemoved(fact) => {
             Record::ConfigRemoved { resource: config_resource(fact.resource)?, name: fact.name }
         }
+        Fact::FeatureSet(fact) => {
+            let level = i16::try_from(fact.level).ok().filter(|level| *level >= 0);
+            let level = level.ok_or_else(|| invalid("level", fact.level))?;
+            Record::FeatureSet { name: fact.name, level }
+        }
         Fact::ProducerIdsAllocated(fact) => {
             Record::ProducerIdsAllocated { next_producer_id: ProducerId(fact.next_producer_id) }
         }

@@ -68,6 +68,9 @@ pub fn record_to_proto(record: &Record) -> proto::Record {
             resource: Some(config_resource(resource)),
             name: name.clone(),
         }),
+        Record::FeatureSet { name, level } => {
+            Fact::FeatureSet(proto::FeatureSet { name: name.clone(), level: i32::from(*level) })
+        }
         Record::ProducerIdsAllocated { next_producer_id } => {
             Fact::ProducerIdsAllocated(proto::ProducerIdsAllocated {
                 next_producer_id: next_producer_id.0,

@@ -96,6 +96,8 @@ fn one_of_each() -> Vec<Record> {
             value: String::new(),
         },
         Record::ConfigRemoved { resource: ConfigResource::Broker(NodeId(0)), name },
+        Record::FeatureSet { name: "group.version".to_owned(), level: 1 },
+        Record::FeatureSet { name: "group.version".to_owned(), level: 0 },
         Record::ProducerIdsAllocated { next_producer_id: ProducerId(2000) },
     ]
 }

@@ -46,6 +46,26 @@ pub(crate) enum Cluster {
     Elect(Elect),
     /// Take brokers out of the cluster for good: they are emptied, stopped and forgotten.
     Decommission(Decommission),
+    /// Show or set the levels at which features of the whole cluster work.
+    #[command(after_help = "Examples:
+  thalweg cluster features
+  thalweg cluster features group.version=1
+  thalweg cluster features group.version=0 --downgrade
+
+Level 0 is off. Raise a level when every node runs a version that supports it.")]
+    Features {
+        /// Levels to set; all of them are set, or none.
+        #[arg(value_name = "NAME=LEVEL")]
+        levels: Vec<FeatureLevel>,
+        /// Lower the levels.
+        #[arg(long, requires = "levels")]
+        downgrade: bool,
+        /// Check everything, change nothing.
+        #[arg(long, requires = "levels")]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Stop a broker in good order: what it leads is given to others first.
     #[command(after_help = "Examples:
   thalweg cluster shutdown-broker 3
@@ -182,6 +202,26 @@ pub(crate) struct Target {
     pub(crate) replicas: Vec<i32>,
 }
 
+/// A feature and its level to be: `NAME=LEVEL`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FeatureLevel {
+    pub(crate) name: String,
+    pub(crate) level: i32,
+}
+
+impl FromStr for FeatureLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=').map(|(name, level)| (name, level.parse::<i16>())) {
+            Some((name, Ok(level @ 0..))) if !name.is_empty() => {
+                Ok(Self { name: name.to_owned(), level: level.into() })
+            }
+            _ => Err(format!("{text:?} is not NAME=LEVEL, such as group.version=1")),
+        }
+    }
+}
+
 impl FromStr for Partition {
     type Err = String;
 
@@ -228,6 +268,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_said() {
+        for wrong in ["", "group.version", "=1", "group.version=", "group.version=-1", "x=40000"] {
+            assert!(wrong.parse::<FeatureLevel>().is_err(), "{wrong}");
+        }
         for wrong in
             ["", "orders", "orders:", "orders:-1", "orders:x", ":0", "a b:0", "orders:9999999999"]
         {

@@ -1,6 +1,7 @@
 //! `thalweg cluster`: nodes, quorum, and where replicas are.
 
 mod decommission;
+mod features;
 mod nodes;
 mod reassign;
 mod stop;
@@ -28,6 +29,9 @@ pub(crate) async fn run(bootstrap: &Bootstrap, command: Cluster) -> Result<(), F
             elect(&server, &arguments.partitions, arguments.output.format).await
         }
         Cluster::Decommission(arguments) => decommission::run(&server, arguments).await,
+        Cluster::Features { levels, downgrade, dry_run, output } => {
+            features::run(&server, levels, downgrade, dry_run, output.format).await
+        }
         Cluster::ShutdownBroker { node_id, timeout, output } => {
             stop::shut_down(&server, node_id, timeout.0, output.format).await
         }

@@ -546,6 +546,20 @@ impl Admin for LogServer {
         Err(Status::unimplemented("not needed"))
     }
 
+    async fn describe_features(
+        &self,
+        _: Request<admin::DescribeFeaturesRequest>,
+    ) -> Result<Response<admin::DescribeFeaturesResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn update_features(
+        &self,
+        _: Request<admin::UpdateFeaturesRequest>,
+    ) -> Result<Response<admin::UpdateFeaturesResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn elect_unclean_leaders(
         &self,
         _: Request<admin::ElectUncleanLeadersRequest>,
