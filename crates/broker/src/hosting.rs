@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use thalweg_log_core::{CleanupPolicy, LogConfig};
-use thalweg_metadata_core::config::BrokerConfig;
 use thalweg_metadata_core::{ConfigResource, Image, Record, StaticConfigs, Topic, TopicConfig};
 use thalweg_replication_core::Metadata;
 use thalweg_storage::{AppendError, LogDir, StorageError};
@@ -103,7 +102,7 @@ impl Reconciler {
     /// goes on.
     pub(crate) fn follow(&self, image: &Image) {
         self.failed.lock().clear();
-        self.hub.configure(BrokerConfig::resolve(image, self.node_id, &self.settings));
+        self.hub.configure(image, &self.settings);
         for topic in image.topics() {
             self.follow_topic(image, topic);
         }
@@ -129,6 +128,15 @@ impl Reconciler {
             if let Record::TopicDeleted { topic_id } = record {
                 self.delete_topic(*topic_id);
             }
+        }
+        let is_of_brokers = |record: &Record| {
+            matches!(
+                record.config_resource(),
+                Some(ConfigResource::Cluster | ConfigResource::Broker(_))
+            ) || matches!(record, Record::NodeRegistered(_))
+        };
+        if records.iter().any(is_of_brokers) {
+            self.hub.configure(image, &self.settings);
         }
         let Some(mut topics) = self.topics_named_by(records) else { return self.follow(image) };
         topics.append(&mut *self.failed.lock());
@@ -271,7 +279,8 @@ impl Reconciler {
         let id = TopicIdPartition { topic_id: topic.id, partition: index };
         let log_config = log_config(config, state);
         let rules = append_rules(config);
-        let partition = match self.hosted.get(id) {
+        let hosted = self.hosted.get(id).filter(|known| !self.set_served_aside(known, state));
+        let partition = match hosted {
             Some(partition) => partition,
             None => {
                 let name = TopicPartition { topic: topic.name.clone(), partition: index };
@@ -300,6 +309,34 @@ impl Reconciler {
         state.leader.is_some_and(|leader| leader != me)
             && !state.isr.contains(&me)
             && !state.elr.contains(&me)
+    }
+
+    /// A replica that was found damaged while it was served: its files are kept, out of the way, once nobody counts on it. False: it is
+    /// sound, or still counted on, or cannot be set aside; then it is rebuilt where it is.
+    fn set_served_aside(
+        &self,
+        partition: &Partition,
+        state: &thalweg_metadata_core::Partition,
+    ) -> bool {
+        if !partition.is_damaged() || !self.is_dispensable(state) {
+            return false;
+        }
+        let id = partition.id();
+        match self.log_dir.set_aside(&id) {
+            Ok(path) => {
+                let path = path.display();
+                tracing::warn!(partition = %partition.name(), %path, "damaged files are set aside; the replica begins anew");
+            }
+            Err(error) => {
+                tracing::error!(partition = %partition.name(), %error, "damaged files cannot be set aside");
+                if self.log_dir.log(&id).is_some() {
+                    return false;
+                }
+            }
+        }
+        self.hosted.remove(id);
+        partition.retire(AckError::LeadershipLost);
+        true
     }
 
     /// A replica whose files were found damaged begins anew, and catches up, once nobody counts on it.

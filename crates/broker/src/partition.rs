@@ -180,7 +180,12 @@ impl Partition {
         })
     }
 
-    /// What was found damaged while it was served is dropped whole; the leader has it all.
+    /// Whether damage was found while it was served.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.inner.lock().replica.fitness() == Fitness::Suspect
+    }
+
+    /// What was found damaged while it was served, and cannot be set aside, is dropped whole; the leader has it all.
     fn rebuild_if_damaged(&self, inner: &mut Inner) {
         let is_leader = inner.replica.as_leader().is_some();
         if inner.replica.fitness() != Fitness::Suspect || is_leader {

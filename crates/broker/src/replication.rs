@@ -25,12 +25,15 @@ mod serving;
 mod upstream;
 mod wire;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use thalweg_env::Clock;
 use thalweg_metadata_core::config::BrokerConfig;
+use thalweg_metadata_core::{Image, StaticConfigs};
 use thalweg_replication_core::{Fitness, Identity, Proposal, Replica, Timing};
 use thalweg_types::{Moment, NodeId, TopicIdPartition};
 
@@ -42,8 +45,8 @@ pub(crate) use lease::Lease;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use proposals::{propose, report_unfit};
 pub(crate) use registration::{of_image, peers};
-pub(crate) use serving::FollowerStream;
 pub use serving::ReplicationService;
+pub(crate) use serving::{FollowerStream, Throttle};
 pub(crate) use upstream::{Following, follow_leaders};
 use upstream::{Upstream, Upstreams};
 
@@ -53,7 +56,9 @@ pub(crate) struct Hub {
     me: Identity,
     timing: Timing,
     /// As they hold now.
-    configs: ArcSwap<BrokerConfig>,
+    configs: ArcSwap<Configs>,
+    /// What replicas that are catching up are pushed, all together.
+    pub(crate) catch_up: Mutex<Throttle>,
     clock: Arc<dyn Clock>,
     pub(crate) lease: Lease,
     pub(crate) deadlines: Deadlines,
@@ -66,12 +71,21 @@ pub(crate) struct Hub {
     upstreams: Upstreams,
 }
 
+/// The configs that replication goes by.
+#[derive(Debug, Default)]
+struct Configs {
+    own: BrokerConfig,
+    /// How fast each broker's replicas may catch up.
+    followers: HashMap<NodeId, u64>,
+}
+
 impl Hub {
     pub(crate) fn new(me: Identity, timing: Timing, lease: Lease, clock: Arc<dyn Clock>) -> Self {
         Self {
             me,
             timing,
             configs: ArcSwap::default(),
+            catch_up: Mutex::default(),
             clock,
             lease,
             deadlines: Deadlines::default(),
@@ -93,11 +107,21 @@ impl Hub {
 
     /// This broker's configs as they hold now.
     pub(crate) fn configs(&self) -> BrokerConfig {
-        **self.configs.load()
+        self.configs.load().own
     }
 
-    pub(crate) fn configure(&self, configs: BrokerConfig) {
-        self.configs.store(Arc::new(configs));
+    /// Takes over what the metadata says now.
+    pub(crate) fn configure(&self, image: &Image, settings: &StaticConfigs) {
+        let own = BrokerConfig::resolve(image, self.me.node, settings);
+        let nobodys = StaticConfigs::default();
+        let rate = |id| BrokerConfig::resolve(image, id, &nobodys).follower_catch_up_rate;
+        let followers = image.nodes().map(|node| (node.id, rate(node.id))).collect();
+        self.configs.store(Arc::new(Configs { own, followers }));
+    }
+
+    /// Bytes a second that a follower wants to be pushed at most while it catches up.
+    pub(crate) fn follower_catch_up_rate(&self, node: NodeId) -> u64 {
+        self.configs.load().followers.get(&node).copied().unwrap_or(u64::MAX)
     }
 
     /// The machine's monotonic clock, as the rules measure time.

@@ -324,7 +324,34 @@ impl LogDir {
     pub fn set_aside(&self, id: &TopicIdPartition) -> Result<PathBuf, StorageError> {
         // What only the journal has would be lost with the log's place in it.
         self.inner.write_all_behind()?;
-        self.retire(id, layout::STRAY_FOLDER_SUFFIX)
+        let log = self.log(id).ok_or(StorageError::Unknown(*id))?;
+        let suffix = self.free_stray_suffix(log.topic_partition(), id.topic_id)?;
+        self.retire(id, &suffix)
+    }
+
+    /// A suffix under which nothing was set aside yet: a partition's files may be damaged more than once.
+    fn free_stray_suffix(
+        &self,
+        name: &TopicPartition,
+        topic_id: TopicId,
+    ) -> Result<String, StorageError> {
+        let shared = &self.inner.shared;
+        let mut number = 1_u64;
+        loop {
+            let suffix = match number {
+                1 => layout::STRAY_FOLDER_SUFFIX.to_owned(),
+                _ => format!("-{number}{}", layout::STRAY_FOLDER_SUFFIX),
+            };
+            let folder = shared.path.join(layout::unserved_folder(name, topic_id, &suffix));
+            match shared.fs.kind(&folder) {
+                Ok(None) => return Ok(suffix),
+                Ok(Some(_)) => number += 1,
+                Err(source) => {
+                    let operation = "look for what was set aside before";
+                    return Err(StorageError::Io { path: folder, operation, source });
+                }
+            }
+        }
     }
 
     /// Sets the folder of a damaged partition aside, like [`LogDir::set_aside`], so that its replica can begin anew. Returns where it is;
@@ -339,8 +366,8 @@ impl LogDir {
         let suspect = inner.suspects.iter().find(|suspect| suspect.id == Some(*id));
         let Some(suspect) = suspect.filter(|_| self.log(id).is_none()) else { return Ok(None) };
         let folder = shared.path.join(suspect.name.to_string());
-        let aside =
-            layout::unserved_folder(&suspect.name, id.topic_id, layout::STRAY_FOLDER_SUFFIX);
+        let suffix = self.free_stray_suffix(&suspect.name, id.topic_id)?;
+        let aside = layout::unserved_folder(&suspect.name, id.topic_id, &suffix);
         let aside = shared.path.join(aside);
         let moved = match shared.fs.kind(&folder) {
             Ok(None) => return Ok(None),

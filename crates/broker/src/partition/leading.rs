@@ -186,6 +186,12 @@ impl Partition {
         NextPush::Ready { push, more }
     }
 
+    /// Whether what this follower is pushed can wait: nobody's acknowledgement waits for it.
+    pub(crate) fn is_catching_up(&self, node: NodeId) -> bool {
+        let inner = self.inner.lock();
+        inner.replica.as_leader().is_some_and(|leader| !leader.maximal_isr().any(|id| id == node))
+    }
+
     /// What [`NextPush::Cold`] asked for was read. `None`: the follower is not waiting for it any more. Also says whether there is more.
     pub(crate) fn finish_push(
         &self,

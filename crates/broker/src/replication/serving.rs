@@ -10,6 +10,7 @@
 //! What a bad peer says ends its own stream with a typed refusal and changes nothing else (B52).
 
 mod stream;
+mod throttle;
 mod window;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use super::Hub;
 use super::wire::{self, Malformed};
 use crate::hosting::Hosted;
 pub(crate) use stream::FollowerStream;
+pub(crate) use throttle::Throttle;
 
 /// How long a stream may be open before the follower has said who it is.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -124,7 +126,7 @@ impl Serving {
             let message = format!("session {epoch} of node {node} is over, it is in {registered}");
             return Err(Error::new(ErrorCode::StaleBrokerEpoch, message));
         }
-        let stream = FollowerStream::new(node, (epoch, hello.stream), hello);
+        let stream = FollowerStream::new(node, (epoch, hello.stream), hello, &self.hub);
         let mut streams = self.streams.lock();
         if self.is_closed.load(Ordering::Acquire) {
             let message = format!("node {} is shutting down", me.node);

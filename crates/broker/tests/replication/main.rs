@@ -98,19 +98,26 @@ async fn a_leader_that_died_is_followed_by_another_and_cuts_off_what_only_it_had
 async fn followers_answer_readers_with_what_is_committed_and_leave_the_rest_to_the_leader() {
     let mut rig = Rig::new(3).await;
     rig.create("orders", &[1, 2, 3], 2).await;
+    // Another one leads, in a later epoch.
+    rig.stop_one(1).await;
+    rig.start(1).await;
+    rig.in_sync("orders", 3).await;
     produce(&rig, "orders", 0..5).await;
     rig.converged("orders", &[1, 2, 3]).await;
+    let leads = rig.leader("orders").unwrap();
+    let mut others = (1..=3).filter(|number| *number != leads);
+    let (follows, dies) = (others.next().unwrap(), others.next().unwrap());
     let epoch = rig.state("orders").leader_epoch;
-    let follower = |from| rig.reading(2, "orders", from, true);
+    let follower = |from| rig.reading(follows, "orders", from, true);
     let code = |result: Result<Fetched, FetchError>| result.map(|_| ()).unwrap_err().code();
 
-    let fetched = rig.fetch(2, follower(1)).await.unwrap();
+    let fetched = rig.fetch(follows, follower(1)).await.unwrap();
     assert_eq!((fetched.batches.len(), fetched.high_watermark), (4, Offset(5)));
-    let leaders_only = rig.reading(2, "orders", 1, false);
-    assert_eq!(code(rig.fetch(2, leaders_only).await), ErrorCode::NotLeaderOrFollower);
-    assert_eq!(code(rig.fetch(2, follower(6)).await), ErrorCode::OffsetNotAvailable);
+    let leaders_only = rig.reading(follows, "orders", 1, false);
+    assert_eq!(code(rig.fetch(follows, leaders_only).await), ErrorCode::NotLeaderOrFollower);
+    assert_eq!(code(rig.fetch(follows, follower(6)).await), ErrorCode::OffsetNotAvailable);
     assert_eq!(
-        code(rig.fetch(1, rig.reading(1, "orders", 6, true)).await),
+        code(rig.fetch(leads, rig.reading(leads, "orders", 6, true)).await),
         ErrorCode::OffsetOutOfRange
     );
     for (given, expected) in
@@ -118,35 +125,35 @@ async fn followers_answer_readers_with_what_is_committed_and_leave_the_rest_to_t
     {
         let mut call = follower(1);
         call.partitions[0].reader_epoch = LeaderEpoch(given);
-        assert_eq!(code(rig.fetch(2, call).await), expected);
+        assert_eq!(code(rig.fetch(follows, call).await), expected);
     }
 
     // Who waits at a follower is woken by what becomes committed.
     let mut waiting = follower(5);
     (waiting.min_bytes, waiting.max_wait) = (1, rig::PATIENCE);
-    let (woken, at) = tokio::join!(rig.fetch(2, waiting), rig.produce("orders", b"news"));
+    let (woken, at) = tokio::join!(rig.fetch(follows, waiting), rig.produce("orders", b"news"));
     assert_eq!((woken.unwrap().batches.len(), at), (1, Offset(5)));
 
     // The leader knows who else has it.
-    let (leader, third) = (node_id(&rig, 1), node_id(&rig, 3));
+    let (leader, third) = (node_id(&rig, leads), node_id(&rig, dies));
     rig.converged("orders", &[1, 2, 3]).await;
     let sent_to = |preferred: &[NodeId]| {
-        let mut call = rig.reading(1, "orders", 6, true);
+        let mut call = rig.reading(leads, "orders", 6, true);
         call.replicas.preferred = preferred.to_vec();
-        async { rig.fetch(1, call).await.unwrap().read_at }
+        async { rig.fetch(leads, call).await.unwrap().read_at }
     };
     assert_eq!(sent_to(&[third]).await, Some(third));
     assert_eq!(sent_to(&[leader, NodeId(77)]).await, None, "no in-sync follower");
-    rig.kill(3).await;
+    rig.kill(dies).await;
     rig.in_sync("orders", 2).await;
-    let mut call = rig.reading(1, "orders", 6, true);
+    let mut call = rig.reading(leads, "orders", 6, true);
     call.replicas.preferred = vec![third];
-    assert_eq!(rig.fetch(1, call).await.unwrap().read_at, None, "not in sync any more");
+    assert_eq!(rig.fetch(leads, call).await.unwrap().read_at, None, "not in sync any more");
 
     // R11: a follower that has lost its controller may have lost its leader as well.
-    rig.cut_from_controller(2);
+    rig.cut_from_controller(follows);
     let began = tokio::time::Instant::now();
-    while rig.fetch(2, rig.reading(2, "orders", 1, true)).await.is_ok() {
+    while rig.fetch(follows, rig.reading(follows, "orders", 1, true)).await.is_ok() {
         assert!(began.elapsed() < rig::PATIENCE, "it goes on answering");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -298,6 +305,62 @@ async fn a_replica_whose_files_are_damaged_begins_anew_and_keeps_them_aside() {
     let log = rig.converged("orders", &[1, 2, 3]).await;
     assert_has(&log, &acknowledged);
     let names = std::fs::read_dir(logs).unwrap().map(|entry| entry.unwrap().file_name());
+    let is_aside = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-stray");
+    assert!(names.into_iter().any(is_aside), "the damaged files are kept");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_catches_up_no_faster_than_it_may_and_those_in_sync_do_not_wait() {
+    let mut rig = Rig::new(3).await;
+    rig.create("large", &[1, 2, 3], 2).await;
+    rig.create("quick", &[1, 2, 3], 3).await;
+    rig.kill(3).await;
+    rig.in_sync("large", 2).await;
+    let value = vec![7; 128 << 10];
+    for _ in 0..24 {
+        rig.produce("large", &value).await;
+    }
+    // Three megabytes, of which one is let through at once: two seconds at the least.
+    let rate = 1 << 20;
+    rig.configure_all("leader.replication.throttled.rate", &rate.to_string()).await;
+    rig.start(3).await;
+    let began = std::time::Instant::now();
+    let large_end = rig.log(1, "large").offsets().log_end();
+    // In sync, and so not held back, though the large one is.
+    rig.in_sync("quick", 3).await;
+    let acknowledged = produce(&rig, "quick", 0..5).await;
+    assert_eq!(acknowledged.len(), 5);
+    rig.until("caught up", || rig.log(3, "large").offsets().log_end() >= large_end).await;
+    let took = began.elapsed();
+    println!("3 MiB caught up in {took:?}");
+    assert!(took > Duration::from_millis(1_500), "it was not held back: {took:?}");
+    rig.in_sync("large", 3).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_finds_its_files_damaged_gives_way_and_keeps_them_aside() {
+    let mut rig = Rig::new(3).await;
+    rig.create("orders", &[1, 2, 3], 2).await;
+    rig.kill(3).await;
+    rig.in_sync("orders", 2).await;
+    // More than the tail holds: what comes first is read from the disk.
+    let value = vec![7; 512 << 10];
+    for _ in 0..50 {
+        rig.produce("orders", &value).await;
+    }
+    let segment = rig.place(1).join("orders-0").join("00000000000000000000.log");
+    let is_written = || std::fs::metadata(&segment).is_ok_and(|file| file.len() > 4 << 20);
+    rig.until("the segment is written", is_written).await;
+    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"damage", 1 << 20).unwrap();
+    file.sync_all().unwrap();
+
+    rig.start(3).await;
+    rig.in_sync("orders", 3).await;
+    assert_eq!(rig.converged("orders", &[1, 2, 3]).await.len(), 50);
+    let names = std::fs::read_dir(rig.place(1)).unwrap().map(|entry| entry.unwrap().file_name());
     let is_aside = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-stray");
     assert!(names.into_iter().any(is_aside), "the damaged files are kept");
     rig.stop().await;

@@ -192,6 +192,28 @@ impl Rig {
         answer.into_inner().partitions.remove(0)
     }
 
+    /// Sets a config of all brokers, and waits until they go by it.
+    pub(crate) async fn configure_all(&self, name: &str, value: &str) {
+        let target = proto::config_target::Target::Cluster(proto::config_target::Cluster {});
+        let change = proto::ConfigChange {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            edit: proto::ConfigEdit::Unspecified.into(),
+        };
+        let resource = proto::ConfigAlteration {
+            target: Some(proto::ConfigTarget { target: Some(target) }),
+            changes: vec![change],
+            replace: false,
+        };
+        let request =
+            proto::AlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let answer = self.controller_client().alter_configs(request).await.unwrap().into_inner();
+        assert_eq!(answer.resources[0].error, None);
+        for node in self.nodes.values() {
+            node.broker.served(thalweg_types::LogIndex(answer.index)).await;
+        }
+    }
+
     fn controller_client(
         &self,
     ) -> proto::controller_client::ControllerClient<tonic::transport::Channel> {

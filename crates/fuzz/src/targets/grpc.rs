@@ -8,6 +8,7 @@ use thalweg_gateway::fuzzing as gateway;
 use thalweg_proto::admin::v1 as admin;
 use thalweg_proto::common::v1 as common;
 use thalweg_proto::consumer::v1 as consumer;
+use thalweg_proto::internal::broker::v1 as broker;
 use thalweg_proto::internal::controller::v1 as controller;
 use thalweg_proto::internal::metadata::v1 as metadata;
 use thalweg_proto::internal::raft::v1 as raft;

@@ -121,9 +121,9 @@ pub(super) const BROKER: &[Definition] = configs! {
     "fetch.max.bytes" Int Some("57671680"), Allowed::Range(1024, INT_MAX), [], ReadOnly,
         "Largest answer to one fetch request, in bytes.";
     "follower.replication.throttled.rate" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,
-        "Kept for Kafka's tools, which set and clear it around moves of partitions; nothing is throttled by it.";
+        "Bytes a second that each leader pushes to this broker's replicas while they are not in sync; the throttled replicas need not be named.";
     "leader.replication.throttled.rate" Long Some(LONG_MAX_TEXT), Allowed::Range(0, LONG_MAX), [], Dynamic,
-        "Kept for Kafka's tools, which set and clear it around moves of partitions; nothing is throttled by it.";
+        "Bytes a second that this broker pushes to all replicas that are not in sync; the throttled replicas need not be named.";
     "log.cleaner.delete.retention.ms" Long Some("86400000"), Allowed::Range(0, LONG_MAX), [], Dynamic,
         "Default of the topic config delete.retention.ms.";
     "log.cleaner.max.compaction.lag.ms" Long Some(LONG_MAX_TEXT), Allowed::Range(1, LONG_MAX), [], Dynamic,

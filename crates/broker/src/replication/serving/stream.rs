@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -18,9 +19,10 @@ use thalweg_types::{BrokerEpoch, NodeId, TopicIdPartition};
 use tokio::sync::Notify;
 use tonic::Status;
 
+use super::throttle::Throttle;
 use super::window::Window;
 use crate::partition::{NextPush, OwnedPush, Partition};
-use crate::replication::wire;
+use crate::replication::{Hub, wire};
 
 /// Bytes of batches in one response: large enough that its costs do not matter, small enough that what is appended meanwhile does not wait
 /// long for its end.
@@ -47,6 +49,7 @@ pub(crate) struct FollowerStream {
     /// The follower's session and its count of streams: what is larger is newer.
     number: (BrokerEpoch, u64),
     state: Mutex<State>,
+    hub: Arc<Hub>,
     /// There may be something to send.
     filled: Notify,
     /// Wakes whoever reads the follower's requests.
@@ -59,6 +62,10 @@ struct State {
     listed: VecDeque<Arc<Partition>>,
     /// Those among them that wait for the follower to take in what it was sent of them.
     held: Vec<Arc<Partition>>,
+    /// Those that have a follower to catch up, while that is to wait.
+    throttled: Vec<Arc<Partition>>,
+    /// What the follower takes of those.
+    catch_up: Throttle,
     /// Those that have to be read from the disk, and wait for their turn.
     unread: VecDeque<Read>,
     reads: usize,
@@ -98,7 +105,12 @@ struct Response {
 }
 
 impl FollowerStream {
-    pub(super) fn new(node: NodeId, number: (BrokerEpoch, u64), hello: &proto::Hello) -> Self {
+    pub(super) fn new(
+        node: NodeId,
+        number: (BrokerEpoch, u64),
+        hello: &proto::Hello,
+        hub: &Arc<Hub>,
+    ) -> Self {
         let bounded =
             |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(WINDOW_BYTES_MAX);
         let window =
@@ -106,6 +118,8 @@ impl FollowerStream {
         let state = State {
             listed: VecDeque::new(),
             held: Vec::new(),
+            throttled: Vec::new(),
+            catch_up: Throttle::default(),
             unread: VecDeque::new(),
             reads: 0,
             loaded: Vec::new(),
@@ -114,7 +128,8 @@ impl FollowerStream {
             end: None,
         };
         let state = Mutex::new(state);
-        Self { node, number, state, filled: Notify::new(), closing: Notify::new() }
+        let hub = Arc::clone(hub);
+        Self { node, number, state, hub, filled: Notify::new(), closing: Notify::new() }
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -165,6 +180,7 @@ impl FollowerStream {
             state.end = Some(error.map_or(End::Quiet, End::Failed));
             state.listed.clear();
             state.held.clear();
+            state.throttled.clear();
             state.unread.clear();
         }
         drop(state);
@@ -199,7 +215,13 @@ impl FollowerStream {
                 self.state.lock().window.sent(response.sizes);
                 return Some(Ok(response.message));
             }
-            self.filled.notified().await;
+            if self.state.lock().throttled.is_empty() {
+                self.filled.notified().await;
+                continue;
+            }
+            let wait = Duration::from_millis(self.catch_up_wait_ms());
+            // Whoever is woken by something else looks at those that wait as well.
+            let _ = tokio::time::timeout(wait, self.filled.notified()).await;
         }
     }
 
@@ -211,8 +233,16 @@ impl FollowerStream {
         for loaded in loaded {
             self.take_loaded(loaded, &mut response);
         }
+        let is_limited = self.limits_catch_up();
+        self.take_back_throttled();
         while response.bytes < RESPONSE_BYTES {
             let Some(partition) = self.next_listed() else { break };
+            let is_catching_up = is_limited && partition.is_catching_up(self.node);
+            if is_catching_up && self.catch_up_wait_ms() > 0 {
+                self.state.lock().throttled.push(partition);
+                continue;
+            }
+            let before = response.bytes;
             match partition.next_push(self, PUSH_BYTES) {
                 NextPush::Nothing => {}
                 NextPush::Ready { push, more } => {
@@ -229,9 +259,41 @@ impl FollowerStream {
                     response.message.closings.push(proto::Closing { partition, session });
                 }
             }
+            if is_catching_up {
+                self.pay_for_catch_up(response.bytes - before);
+            }
         }
         self.start_reads();
         response
+    }
+
+    fn limits_catch_up(&self) -> bool {
+        let of_leader = self.hub.configs().leader_catch_up_rate;
+        of_leader.min(self.hub.follower_catch_up_rate(self.node)) < Throttle::UNLIMITED
+    }
+
+    /// How long what is not urgent has to wait, at the leader's rate and the follower's.
+    fn catch_up_wait_ms(&self) -> u64 {
+        let now = self.hub.now();
+        let of_leader = self.hub.configs().leader_catch_up_rate;
+        let of_follower = self.hub.follower_catch_up_rate(self.node);
+        let all = self.hub.catch_up.lock().wait_ms(of_leader, now);
+        all.max(self.state.lock().catch_up.wait_ms(of_follower, now))
+    }
+
+    fn pay_for_catch_up(&self, bytes: usize) {
+        self.hub.catch_up.lock().spend(bytes);
+        self.state.lock().catch_up.spend(bytes);
+    }
+
+    /// Those whose wait is over are in turn again.
+    fn take_back_throttled(&self) {
+        let has_none = self.state.lock().throttled.is_empty();
+        if !has_none && self.catch_up_wait_ms() == 0 {
+            let mut state = self.state.lock();
+            let throttled = std::mem::take(&mut state.throttled);
+            state.listed.extend(throttled);
+        }
     }
 
     /// The next partition whose turn it is and that has room on the wire.
@@ -254,6 +316,9 @@ impl FollowerStream {
                 let Some((push, more)) = partition.finish_push(self, cursor, batches) else {
                     return;
                 };
+                if self.limits_catch_up() && partition.is_catching_up(self.node) {
+                    self.pay_for_catch_up(push.bytes);
+                }
                 response.push(partition.id(), push);
                 if more {
                     self.state.lock().listed.push_back(partition);
