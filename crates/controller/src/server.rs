@@ -143,11 +143,19 @@ impl Controller for Server {
             sessions.check_registration(image, &request, now)?;
             let decision = image.decide_register_node(&request)?;
             sessions.expect(image, &request, now);
-            Ok(decision)
+            let response = (decision.response, image.predecessor(&request));
+            Ok(Decision { records: decision.records, response })
         });
         let decided = decided.await;
-        let (index, registered) = decided.map_err(|error| self.status(error))?;
+        let (index, (registered, predecessor)) = decided.map_err(|error| self.status(error))?;
         tracing::info!(node_id = %registered.node_id, broker_epoch = %index, "node registered");
+        if let Some(predecessor) = predecessor {
+            tracing::warn!(
+                node_id = %registered.node_id, %predecessor,
+                "a new disk came to the address of a node that is not live: if that node's disk is lost, move its replicas away and unregister \
+                 it; if the wrong disk is mounted, stop this node and mount the right one"
+            );
+        }
         Ok(Response::new(translate::registered(index, registered)))
     }
 

@@ -50,5 +50,6 @@ pub use error::{Error, FeatureRefusal};
 pub use features::{FEATURES, Feature, GROUP_VERSION};
 pub use image::{Coordinator, Image, Node, Partition, Position, Topic};
 pub use key::Key;
+pub use placement::{StayReason, Staying};
 pub use record::{ConfigResource, Endpoint, LeaderRecovery, NodeRole, Record, Registration};
 pub use sessions::{HoldId, SessionTiming, Sessions};

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_types::NodeId;
 
 use crate::image::Image;
+pub use moves::{StayReason, Staying};
 
 /// Brokers to choose from, and what they carry already. Choices made are counted, so that later ones of a request see them.
 #[derive(Debug, Clone)]

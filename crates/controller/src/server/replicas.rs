@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use thalweg_metadata_core::{
     AlterPartition, Decision, Error as Refusal, Image, ItemResult, Partition, PartitionReference,
-    Reassign, Record,
+    Reassign, Record, Staying,
 };
 use thalweg_metadata_feed::codec::{partition_to_proto, uuid_from_proto};
 use thalweg_proto::internal::controller::v1 as proto;
@@ -19,6 +19,9 @@ use crate::error::unreadable;
 
 /// Moves that one plan has at most: as many as one call can begin.
 const PLANNED_MOVES_MAX: usize = 10_000;
+
+/// Partitions of which a plan says why they stay.
+const STAYING_MAX: usize = 1_000;
 
 // ---- Proposals and reports ------------------------------------------------------------------------------------------------------
 
@@ -150,10 +153,13 @@ pub(super) async fn plan_moves(
             true => image.plan_balance(moves_max, seed),
             false => image.plan_evacuation(&leaving, seed),
         };
+        let mut staying = image.staying_after(&leaving, &plan);
+        staying.truncate(STAYING_MAX);
         plan.truncate(moves_max);
-        Ok(Decision { records: Vec::new(), response: plan })
+        Ok(Decision { records: Vec::new(), response: (plan, staying) })
     };
-    let (_, plan) = server.calls.decide(planned).await.map_err(|error| server.status(error))?;
+    let (_, (plan, staying)) =
+        server.calls.decide(planned).await.map_err(|error| server.status(error))?;
     let planned = |step: Reassign| proto::Move {
         topic: step.topic,
         partition: step.partition.0,
@@ -161,7 +167,14 @@ pub(super) async fn plan_moves(
             .target
             .map(|target| proto::NodeList { node_ids: target.iter().map(|id| id.0).collect() }),
     };
-    Ok(proto::PlanMovesResponse { moves: plan.into_iter().map(planned).collect() })
+    let stays = |Staying { topic, partition, reason }: Staying| proto::StayingPartition {
+        partition: Some(proto::PartitionName { topic: topic.to_string(), partition: partition.0 }),
+        reason: reason.to_string(),
+    };
+    Ok(proto::PlanMovesResponse {
+        moves: plan.into_iter().map(planned).collect(),
+        staying: staying.into_iter().map(stays).collect(),
+    })
 }
 
 // ---- Elections ------------------------------------------------------------------------------------------------------------------

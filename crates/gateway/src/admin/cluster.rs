@@ -157,8 +157,16 @@ pub(super) async fn plan_reassignment<B: BrokerPort>(
         partition: Some(proto::TopicPartition { topic: step.topic, partition: step.partition }),
         replicas: step.target.map(|target| target.node_ids).unwrap_or_default(),
     };
-    let reassignments = answer.moves.into_iter().map(planned).collect();
-    Ok(proto::PlanReassignmentResponse { reassignments })
+    let stays = |one: controller::StayingPartition| proto::StayingPartition {
+        partition: one
+            .partition
+            .map(|name| proto::TopicPartition { topic: name.topic, partition: name.partition }),
+        reason: one.reason,
+    };
+    Ok(proto::PlanReassignmentResponse {
+        reassignments: answer.moves.into_iter().map(planned).collect(),
+        staying: answer.staying.into_iter().map(stays).collect(),
+    })
 }
 
 pub(super) async fn elect_preferred_leaders<B: BrokerPort>(

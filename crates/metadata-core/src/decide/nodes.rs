@@ -85,6 +85,16 @@ impl Image {
         }
     }
 
+    /// A node that is not live and was reached where one with a new disk is reached now: perhaps its disk was lost, or is not mounted.
+    pub fn predecessor(&self, request: &RegisterNode) -> Option<NodeId> {
+        if self.node_id_of(request.dir_id).is_some() {
+            return None;
+        }
+        let is_there = |endpoint: &Endpoint| request.endpoints.contains(endpoint);
+        let mut gone = self.nodes().filter(|node| !node.is_live() && node.role == request.role);
+        gone.find(|node| node.endpoints.iter().any(is_there)).map(|node| node.id)
+    }
+
     /// Registers a node, new or returning. It starts fenced and out of every in-sync set; the disk decides which node it is.
     pub fn decide_register_node(
         &self,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use thalweg_types::{NodeId, PartitionIndex};
+use thalweg_types::{NodeId, PartitionIndex, TopicName};
 
 use super::mix;
 use crate::decide::Reassign;
@@ -19,7 +19,50 @@ struct Loads {
     seed: u64,
 }
 
+/// A partition that a plan leaves on a broker that is to hold nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staying {
+    pub topic: TopicName,
+    pub partition: PartitionIndex,
+    pub reason: StayReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StayReason {
+    #[error("it is being moved already; plan again when that has ended")]
+    BeingMoved,
+    #[error(
+        "every other live broker has a replica of it already; add a broker, or lower its replication factor"
+    )]
+    NoOtherBroker,
+}
+
 impl Image {
+    /// What an evacuation by `plan` leaves on the brokers of `leaving`, and why.
+    pub fn staying_after(&self, leaving: &BTreeSet<NodeId>, plan: &[Reassign]) -> Vec<Staying> {
+        let targets: BTreeMap<_, _> = plan
+            .iter()
+            .map(|step| ((step.topic.as_str(), step.partition), step.target.as_deref()))
+            .collect();
+        let mut staying = Vec::new();
+        for topic in self.topics() {
+            for (partition, state) in &topic.partitions {
+                let target = targets.get(&(topic.name.as_str(), *partition)).copied().flatten();
+                let stays = |id: &&NodeId| leaving.contains(id) && !state.removing.contains(id);
+                if !target.unwrap_or(&state.replicas).iter().any(|id| stays(&id)) {
+                    continue;
+                }
+                let reason = match state.is_reassigning() {
+                    true => StayReason::BeingMoved,
+                    false => StayReason::NoOtherBroker,
+                };
+                let topic = topic.name.clone();
+                staying.push(Staying { topic, partition: *partition, reason });
+            }
+        }
+        staying
+    }
+
     /// Moves that leave no replica on the brokers of `leaving`. Partitions that are being reassigned, or for whose replica there is no other
     /// broker, are left out: plan again later.
     pub fn plan_evacuation(&self, leaving: &BTreeSet<NodeId>, seed: u64) -> Vec<Reassign> {

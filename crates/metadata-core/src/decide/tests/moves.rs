@@ -1,6 +1,7 @@
 //! Plans for brokers that come and go.
 
 use super::*;
+use crate::StayReason;
 use crate::placement::Placement;
 
 /// Brokers in racks `a` and `b` by turns, and a topic of `partitions` partitions with two replicas on those that were there first.
@@ -74,7 +75,12 @@ fn a_plan_is_decided_like_any_reassignment() {
 #[test]
 fn where_there_is_no_other_broker_nothing_is_planned() {
     let cluster = cluster(2, 0, 4);
-    assert!(cluster.image.plan_evacuation(&BTreeSet::from([NodeId(1)]), 1).is_empty());
+    let leaving = BTreeSet::from([NodeId(1)]);
+    let plan = cluster.image.plan_evacuation(&leaving, 1);
+    assert!(plan.is_empty());
+    let staying = cluster.image.staying_after(&leaving, &plan);
+    assert!(!staying.is_empty());
+    assert!(staying.iter().all(|one| one.reason == StayReason::NoOtherBroker));
     assert!(cluster.image.plan_balance(usize::MAX, 1).is_empty());
 }
 

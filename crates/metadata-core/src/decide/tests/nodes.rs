@@ -22,6 +22,17 @@ fn a_new_disk_gets_the_next_id_and_a_known_one_its_own_with_a_new_epoch() {
 }
 
 #[test]
+fn a_new_disk_at_the_address_of_a_node_that_is_gone_is_noticed() {
+    let mut cluster = Cluster::of_brokers(1);
+    assert_eq!(cluster.image.predecessor(&broker(2)), None, "it is live");
+    cluster.fence(NodeId(1));
+    assert_eq!(cluster.image.predecessor(&broker(2)), Some(NodeId(1)));
+    assert_eq!(cluster.image.predecessor(&broker(1)), None, "it came back itself");
+    let elsewhere = RegisterNode { endpoints: Vec::new(), ..broker(2) };
+    assert_eq!(cluster.image.predecessor(&elsewhere), None);
+}
+
+#[test]
 fn a_disk_of_another_cluster_or_with_an_id_that_is_not_its_own_is_refused() {
     let mut cluster = Cluster::of_brokers(2);
     let foreign = RegisterNode { cluster_id: Some(ClusterId(uuid(77))), ..broker(3) };

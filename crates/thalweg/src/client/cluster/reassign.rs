@@ -95,7 +95,11 @@ async fn planned(
             .plan_reassignment(request)
             .await
             .map_err(|status| server.failed(status))?;
-        return Ok(response.into_inner().reassignments);
+        let proto::PlanReassignmentResponse { reassignments, staying } = response.into_inner();
+        for line in remarks(arguments, &reassignments, &staying) {
+            eprintln!("thalweg: {line}");
+        }
+        return Ok(reassignments);
     }
     let targets = arguments.targets.iter().map(|target| proto::Reassignment {
         partition: Some(named(&target.partition)),
@@ -112,6 +116,29 @@ async fn planned(
         )),
         false => Ok(moves),
     }
+}
+
+/// Why a plan does not do all that was meant.
+fn remarks(
+    arguments: &Reassign,
+    moves: &[proto::Reassignment],
+    staying: &[proto::StayingPartition],
+) -> Vec<String> {
+    let mut lines: Vec<_> = staying
+        .iter()
+        .map(|one| {
+            let proto::TopicPartition { topic, partition } =
+                one.partition.clone().unwrap_or_default();
+            format!("{topic}:{partition} stays: {}", one.reason)
+        })
+        .collect();
+    if moves.is_empty() && staying.is_empty() {
+        lines.push(match arguments.even_out {
+            true => "nothing to move: the brokers hold as many replicas as each other".to_owned(),
+            false => format!("nothing to move: no replica is on {}", ids(&arguments.leaving)),
+        });
+    }
+    lines
 }
 
 fn read_file(path: &Path) -> Result<Vec<proto::Reassignment>, Failure> {
