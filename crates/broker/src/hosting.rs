@@ -198,6 +198,7 @@ impl Reconciler {
                 | Record::NodeIdAllocated { .. }
                 | Record::CoordinatorAssigned { .. }
                 | Record::FeatureSet { .. }
+                | Record::VoterRetired { .. }
                 | Record::TopicDeleted { .. }
                 | Record::ProducerIdsAllocated { .. } => {}
             }

@@ -127,6 +127,11 @@ impl Server {
         is_asked
     }
 
+    /// Whether the controller is a voter, or follows to become one.
+    fn is_member(&self, voter_id: u64) -> bool {
+        self.quorum.describe().members.iter().any(|known| known.member.node_id == voter_id)
+    }
+
     fn new_topic_id(&self) -> TopicId {
         TopicId(Uuid::from_random_bits(self.random.next_u128()))
     }
@@ -405,6 +410,13 @@ impl Controller for Server {
         request: Request<proto::AddVoterRequest>,
     ) -> Result<Response<proto::AddVoterResponse>, Status> {
         let proto::AddVoterRequest { node_id, endpoint } = request.into_inner();
+        if !self.is_member(node_id) {
+            let is_free = move |image: &Image| {
+                image.check_new_voter(node_id)?;
+                Ok(Decision { records: Vec::new(), response: () })
+            };
+            self.calls.decide(is_free).await.map_err(|error| self.status(error))?;
+        }
         let changing = self.quorum.clone();
         let added = in_full(async move { changing.add_voter(node_id, &endpoint).await }).await;
         added.map_err(|error| self.with_hint(quorum::refused(error)))?;
@@ -417,6 +429,11 @@ impl Controller for Server {
         request: Request<proto::RemoveVoterRequest>,
     ) -> Result<Response<proto::RemoveVoterResponse>, Status> {
         let node_id = request.into_inner().node_id;
+        if self.is_member(node_id) {
+            // Remembered first: its id must not be free again because this controller dies in between.
+            let retire = move |image: &Image| Ok(image.decide_retire_voter(node_id));
+            self.calls.decide(retire).await.map_err(|error| self.status(error))?;
+        }
         let changing = self.quorum.clone();
         let removed = in_full(async move { changing.remove_voter(node_id).await }).await;
         removed.map_err(|error| self.with_hint(quorum::refused(error)))?;

@@ -328,6 +328,18 @@ async fn a_controller_comes_and_another_goes() {
     assert!(ids == [2, 3, 4] || ids == [1, 2, 3, 4], "{ids:?}");
     cluster.kill(1).await;
     create_node(&mut client).await;
+    // Whoever decides now remembers the id.
+    let back = proto::AddVoterRequest { node_id: 1, endpoint: cluster.endpoint(1) };
+    let waiting = tokio::time::Instant::now();
+    loop {
+        let refused = Error::from(client.add_voter(back.clone()).await.unwrap_err());
+        if refused.code == ErrorCode::InvalidVoterKey {
+            assert!(refused.message.contains("not used again"), "{}", refused.message);
+            break;
+        }
+        assert!(refused.retriable && waiting.elapsed() < PATIENCE, "{refused}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     cluster.stop().await;
 }
 

@@ -102,6 +102,13 @@ pub enum Error {
     #[error("node {0} cannot be in sync now")]
     IneligibleReplica(NodeId),
 
+    // Quorum
+    #[error(
+        "controller id {0} was taken out of the quorum and is not used again: give the controller an id that was never used, and an empty \
+         data directory"
+    )]
+    VoterRetired(u64),
+
     // Features
     #[error("feature {name:?}: {reason}")]
     InvalidFeature { name: String, reason: FeatureRefusal },
@@ -173,6 +180,7 @@ impl Error {
             Self::InvalidAssignment { .. } | Self::AssignedPartitionsNotDense { .. } => {
                 ErrorCode::InvalidReplicaAssignment
             }
+            Self::VoterRetired(_) => ErrorCode::InvalidVoterKey,
             Self::InvalidFeature { reason: FeatureRefusal::Repeated, .. } => {
                 ErrorCode::InvalidRequest
             }

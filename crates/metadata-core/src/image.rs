@@ -6,8 +6,9 @@
 mod coordinators;
 mod features;
 mod parts;
+mod voters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use thalweg_types::{
@@ -38,6 +39,8 @@ pub struct Image {
     configs: Arc<BTreeMap<ConfigResource, Arc<BTreeMap<String, String>>>>,
     /// Levels above 0.
     features: Arc<BTreeMap<String, i16>>,
+    /// In the quorum's own id space.
+    retired_voters: Arc<BTreeSet<u64>>,
 }
 
 /// Where in the metadata log an image or fact stands.
@@ -135,6 +138,7 @@ impl Default for Image {
             coordinators: Arc::default(),
             configs: Arc::default(),
             features: Arc::default(),
+            retired_voters: Arc::default(),
         }
     }
 }
@@ -195,6 +199,7 @@ impl Image {
             }
             Record::ConfigRemoved { resource, name } => self.remove_config(resource, name),
             Record::FeatureSet { name, level } => self.set_feature(name, *level),
+            Record::VoterRetired { voter_id } => self.retire_voter(*voter_id),
             Record::ProducerIdsAllocated { next_producer_id } => {
                 self.next_producer_id = *next_producer_id;
             }
@@ -271,6 +276,10 @@ impl Image {
                 .features
                 .get(name)
                 .map(|level| Record::FeatureSet { name: name.clone(), level: *level }),
+            Key::RetiredVoter(voter_id) => self
+                .retired_voters
+                .contains(voter_id)
+                .then_some(Record::VoterRetired { voter_id: *voter_id }),
             Key::Coordinator(id) => self.coordinators.get(id).map(|c| c.to_record(*id)),
             Key::ProducerIds => {
                 (self.next_producer_id > ProducerId(0)).then_some(Record::ProducerIdsAllocated {
@@ -303,6 +312,7 @@ impl Image {
             .chain([Key::ProducerIds])
             .chain(self.coordinators.keys().copied().map(Key::Coordinator))
             .chain(self.features.keys().cloned().map(Key::Feature))
+            .chain(self.retired_voters.iter().copied().map(Key::RetiredVoter))
             .collect()
     }
 

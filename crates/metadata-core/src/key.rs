@@ -12,6 +12,7 @@
 //!  7                              the next producer id
 //!  8 topic_id[16] partition[4]    the coordinator of a partition of an internal topic
 //!  9 name                         the level of a feature
+//! 10 voter_id[8]                  a controller's id that is not used again
 //! ```
 
 use thalweg_types::{DirId, NodeId, TopicId, TopicIdPartition};
@@ -30,6 +31,7 @@ pub enum Key {
     ProducerIds,
     Coordinator(TopicIdPartition),
     Feature(String),
+    RetiredVoter(u64),
 }
 
 impl Key {
@@ -62,6 +64,10 @@ impl Key {
             Self::Coordinator(id) => {
                 bytes.push(8);
                 push_partition(&mut bytes, id);
+            }
+            Self::RetiredVoter(voter_id) => {
+                bytes.push(10);
+                bytes.extend(voter_id.to_be_bytes());
             }
             Self::Feature(name) => {
                 bytes.push(9);

@@ -87,6 +87,11 @@ pub enum Record {
         name: String,
         level: i16,
     },
+    /// The controller was, or is about to be, taken out of the quorum: its id is never used again.
+    VoterRetired {
+        /// In the quorum's own id space.
+        voter_id: u64,
+    },
     /// Producer ids below this one have been given out.
     ProducerIdsAllocated {
         next_producer_id: ProducerId,
@@ -174,6 +179,7 @@ impl Record {
                 Key::Config(*resource, name.clone())
             }
             Self::FeatureSet { name, .. } => Key::Feature(name.clone()),
+            Self::VoterRetired { voter_id } => Key::RetiredVoter(*voter_id),
             Self::ProducerIdsAllocated { .. } => Key::ProducerIds,
         }
     }

@@ -68,6 +68,7 @@ pub(super) fn fact_seeds() -> Seeds {
             state: partition.clone(),
         },
         Record::PartitionChanged { topic_id, partition: PartitionIndex(5), state: partition },
+        Record::VoterRetired { voter_id: 3 },
         Record::FeatureSet { name: "group.version".to_owned(), level: 1 },
         Record::CoordinatorAssigned {
             topic_id,

@@ -55,6 +55,7 @@ pub fn record_from_proto(record: proto::Record) -> Result<Record, DecodeError> {
         Fact::ConfigRemoved(fact) => {
             Record::ConfigRemoved { resource: config_resource(fact.resource)?, name: fact.name }
         }
+        Fact::VoterRetired(fact) => Record::VoterRetired { voter_id: fact.voter_id },
         Fact::FeatureSet(fact) => {
             let level = i16::try_from(fact.level).ok().filter(|level| *level >= 0);
             let level = level.ok_or_else(|| invalid("level", fact.level))?;

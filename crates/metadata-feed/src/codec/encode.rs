@@ -68,6 +68,9 @@ pub fn record_to_proto(record: &Record) -> proto::Record {
             resource: Some(config_resource(resource)),
             name: name.clone(),
         }),
+        Record::VoterRetired { voter_id } => {
+            Fact::VoterRetired(proto::VoterRetired { voter_id: *voter_id })
+        }
         Record::FeatureSet { name, level } => {
             Fact::FeatureSet(proto::FeatureSet { name: name.clone(), level: i32::from(*level) })
         }

@@ -96,6 +96,7 @@ fn one_of_each() -> Vec<Record> {
             value: String::new(),
         },
         Record::ConfigRemoved { resource: ConfigResource::Broker(NodeId(0)), name },
+        Record::VoterRetired { voter_id: 3 },
         Record::FeatureSet { name: "group.version".to_owned(), level: 1 },
         Record::FeatureSet { name: "group.version".to_owned(), level: 0 },
         Record::ProducerIdsAllocated { next_producer_id: ProducerId(2000) },
