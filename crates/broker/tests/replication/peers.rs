@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use thalweg_proto::internal::broker::v1 as broker;
+use thalweg_proto::internal::broker::v1::broker_client::BrokerClient;
 use thalweg_proto::internal::replication::v1 as proto;
 use thalweg_proto::internal::replication::v1::replication_client::ReplicationClient;
 use thalweg_rpc::Error;
@@ -147,5 +149,37 @@ async fn followers_that_say_what_cannot_be_are_refused_and_disturb_nobody() {
     rig.in_sync("orders", 3).await;
     assert_eq!(rig.converged("orders", &[1, 2, 3]).await.len(), 5);
     held.abort();
+    rig.stop().await;
+}
+
+/// B36: what no controller of ours would ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_about_replicas_that_make_no_sense_are_refused() {
+    let rig = Rig::new(1).await;
+    rig.create("orders", &[1], 1).await;
+    let channel = thalweg_rpc::channel(&rig.internal(1)).unwrap();
+    let client = BrokerClient::new(channel);
+    let describe = async |replicas: Vec<broker::ReplicaName>, index| {
+        let request = broker::DescribeReplicasRequest { replicas, index };
+        let mut client = client.clone();
+        client.describe_replicas(request).await.map_err(Error::from).map(|it| it.into_inner())
+    };
+    let of = |topic_id: &[u8], partition| broker::ReplicaName {
+        topic_id: Bytes::copy_from_slice(topic_id),
+        partition,
+    };
+    let known = rig.image().topic("orders").unwrap().id;
+    let known = known.0.as_bytes();
+    let cases = [
+        (vec![of(&known[..15], 0)], 0, ErrorCode::InvalidRequest),
+        (vec![of(known, 0); 1_001], 0, ErrorCode::InvalidRequest),
+        (vec![of(known, 0)], u64::MAX, ErrorCode::ReplicaNotAvailable),
+    ];
+    for (replicas, index, expected) in cases {
+        assert_eq!(describe(replicas, index).await.unwrap_err().code, expected);
+    }
+    let answer = describe(vec![of(known, 0), of(known, -1), of(&[9; 16], 0)], 0).await.unwrap();
+    let refused: Vec<_> = answer.replicas.iter().map(|state| state.refusal.is_some()).collect();
+    assert_eq!(refused, [false, true, true]);
     rig.stop().await;
 }

@@ -78,6 +78,26 @@ async fn commands_about_what_cannot_be_are_refused_as_a_whole() {
         let error = Error::from(rig.admin().list_reassignments(request).await.unwrap_err());
         assert_refused(&error, ErrorCode::InvalidRequest);
     }
+    let elect = |partitions, accept_data_loss| proto::ElectUncleanLeadersRequest {
+        partitions,
+        validate_only: false,
+        accept_data_loss,
+    };
+    for request in [
+        elect(vec![partition("orders", 0)], false),
+        elect(Vec::new(), true),
+        elect(vec![partition("orders", -1)], true),
+        elect(vec![partition("orders", 0); 1_001], true),
+    ] {
+        let error = Error::from(rig.admin().elect_unclean_leaders(request).await.unwrap_err());
+        assert_refused(&error, ErrorCode::InvalidRequest);
+    }
+    for count in [0, 1_001] {
+        let updates = vec![proto::FeatureUpdate::default(); count];
+        let request = proto::UpdateFeaturesRequest { updates, validate_only: false };
+        let error = Error::from(rig.admin().update_features(request).await.unwrap_err());
+        assert_refused(&error, ErrorCode::InvalidRequest);
+    }
     let request = proto::PlanReassignmentRequest { leaving: Vec::new(), moves_max: 10_001 };
     let error = Error::from(rig.admin().plan_reassignment(request).await.unwrap_err());
     assert_refused(&error, ErrorCode::InvalidRequest);
