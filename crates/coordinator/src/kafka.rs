@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use thalweg_group_core::Client;
 use thalweg_kafka::{
-    ApiKey, ApiTable, Backend, KafkaString, Reply, Request, RequestContext, Response,
+    ApiKey, ApiTable, Backend, Features, KafkaString, Reply, Request, RequestContext, Response,
 };
 use thalweg_kafka_cluster as kafka_cluster;
 
@@ -55,6 +55,10 @@ impl fmt::Debug for KafkaBackend {
 impl Backend for KafkaBackend {
     fn apis(&self) -> &ApiTable {
         &self.apis
+    }
+
+    fn features(&self) -> Features {
+        kafka_cluster::features(&kafka_cluster::Member::image(&*self.coordinator))
     }
 
     async fn handle(self: &Arc<Self>, context: RequestContext, request: Request) -> Reply {

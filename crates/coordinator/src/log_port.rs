@@ -89,6 +89,7 @@ impl LogPort for RoutedLog {
             max_bytes: READ_BYTES_MAX,
             max_wait_ms: 0,
             isolation_level: IsolationLevel::ReadUncommitted.into(),
+            followers_too: false,
         };
         async move {
             let client = client?;

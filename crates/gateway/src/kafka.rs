@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use thalweg_controller_client::{ControllerClient, Standing};
 use thalweg_env::{Clock, Random};
 use thalweg_kafka::fetch::{BYTES_MAX, FetchMemory, Sessions};
-use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext};
+use thalweg_kafka::{ApiKey, ApiTable, Backend, Features, Reply, Request, RequestContext};
 use thalweg_kafka_cluster as kafka_cluster;
 use thalweg_metadata_feed::Feed;
 use thalweg_types::NodeId;
@@ -116,6 +116,10 @@ impl std::fmt::Debug for KafkaBackend {
 impl Backend for KafkaBackend {
     fn apis(&self) -> &ApiTable {
         &self.apis
+    }
+
+    fn features(&self) -> Features {
+        kafka_cluster::features(&self.parts.feed.image())
     }
 
     fn is_short_of_memory(&self) -> bool {

@@ -161,7 +161,17 @@ impl Reading {
         // A reader should not wait to learn that it is lost.
         let is_whole = partitions.len() == self.partitions.len();
         let max_wait = if is_whole { max_wait } else { Duration::ZERO };
-        (FetchCall { partitions, min_bytes, max_bytes, max_wait, isolation }, places)
+        (
+            FetchCall {
+                partitions,
+                min_bytes,
+                max_bytes,
+                max_wait,
+                isolation,
+                rack: String::new(),
+            },
+            places,
+        )
     }
 }
 

@@ -11,7 +11,9 @@ use thalweg_coordinator::{
 };
 use thalweg_gateway::port::{ClientRef, CoordinatorPort};
 use thalweg_group_core::{Client, GroupConfig};
-use thalweg_kafka::{ApiKey, ApiTable, Backend, Reply, Request, RequestContext, Response};
+use thalweg_kafka::{
+    ApiKey, ApiTable, Backend, Features, Reply, Request, RequestContext, Response,
+};
 use thalweg_metadata_core::{Endpoint, NodeRole};
 use thalweg_metadata_feed::Feed;
 use thalweg_rpc::Error;
@@ -115,6 +117,10 @@ impl BothBackends {
 impl Backend for BothBackends {
     fn apis(&self) -> &ApiTable {
         &self.apis
+    }
+
+    fn features(&self) -> Features {
+        self.broker.features()
     }
 
     fn is_short_of_memory(&self) -> bool {
