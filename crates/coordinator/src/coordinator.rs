@@ -222,7 +222,11 @@ impl Coordinator {
             appends: counts.appends.load(Ordering::Relaxed),
             checks: counts.checks.load(Ordering::Relaxed),
             dropped: counts.dropped.load(Ordering::Relaxed),
-            records: self.shards.records(),
+            groups: self.shards.sum(|figures| &figures.groups),
+            members: self.shards.sum(|figures| &figures.members),
+            offsets: self.shards.sum(|figures| &figures.offsets),
+            rebalances: self.shards.sum(|figures| &figures.rebalances),
+            records: self.shards.sum(|figures| &figures.records),
         }
     }
 }

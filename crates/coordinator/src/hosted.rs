@@ -28,17 +28,36 @@ pub(crate) struct TopicsChanged;
 pub(crate) struct Hosted {
     groups: Groups,
     feed: Feed,
-    /// Records decided, of all partitions.
-    records: Arc<AtomicU64>,
+    figures: Arc<Figures>,
+    figures_due: Moment,
 }
 
+/// How much a partition has, as of a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) groups: AtomicU64,
+    pub(crate) members: AtomicU64,
+    pub(crate) offsets: AtomicU64,
+    /// Since the partition was last loaded.
+    pub(crate) rebalances: AtomicU64,
+    /// Records decided since this node was given the partition.
+    pub(crate) records: AtomicU64,
+}
+
+/// Counting looks at every group of the partition: not with every call.
+const FIGURES_INTERVAL_MS: u64 = 500;
+
 impl Hosted {
-    pub(crate) fn new(config: GroupConfig, feed: Feed, records: Arc<AtomicU64>) -> Self {
-        Self { groups: Groups::new(config), feed, records }
+    pub(crate) fn new(config: GroupConfig, feed: Feed, figures: Arc<Figures>) -> Self {
+        Self { groups: Groups::new(config), feed, figures, figures_due: Moment(0) }
     }
 
-    fn effects(&self, effects: core::Effects) -> runtime::Effects<core::Response> {
-        self.records.fetch_add(effects.records.len() as u64, Ordering::Relaxed);
+    fn effects(
+        &mut self,
+        effects: core::Effects,
+        now: runtime::Now,
+    ) -> runtime::Effects<core::Response> {
+        self.count(effects.records.len(), now);
         let stored = |record: &Record| {
             let (key, value) = core::record::encode(record);
             KeyValue { key, value }
@@ -47,6 +66,26 @@ impl Hosted {
         runtime::Effects {
             records: effects.records.iter().map(stored).collect(),
             answers: answers.map(|(token, answer)| (runtime::Token(token.0), answer)).collect(),
+        }
+    }
+}
+
+impl Hosted {
+    fn count(&mut self, records: usize, now: runtime::Now) {
+        let figures = &self.figures;
+        figures.records.fetch_add(records as u64, Ordering::Relaxed);
+        if now.moment < self.figures_due {
+            return;
+        }
+        self.figures_due = now.moment.saturating_add_ms(FIGURES_INTERVAL_MS);
+        let counts = self.groups.counts();
+        for (figure, count) in [
+            (&figures.groups, counts.groups as u64),
+            (&figures.members, counts.members as u64),
+            (&figures.offsets, counts.offsets as u64),
+            (&figures.rebalances, counts.rebalances),
+        ] {
+            figure.store(count, Ordering::Relaxed);
         }
     }
 }
@@ -68,7 +107,7 @@ impl Core for Hosted {
 
     fn start(&mut self, now: runtime::Now) -> runtime::Effects<core::Response> {
         let effects = self.groups.start(&ImageTopics(self.feed.image()), moment(now));
-        self.effects(effects)
+        self.effects(effects, now)
     }
 
     fn handle(
@@ -80,7 +119,7 @@ impl Core for Hosted {
         let Ask { client, fresh, request } = ask;
         let call = Call { token: core::Token(token.0), client, fresh, request };
         let effects = self.groups.handle(call, &ImageTopics(self.feed.image()), moment(now));
-        self.effects(effects)
+        self.effects(effects, now)
     }
 
     fn handle_event(
@@ -89,12 +128,12 @@ impl Core for Hosted {
         now: runtime::Now,
     ) -> runtime::Effects<core::Response> {
         let effects = self.groups.handle_metadata(&ImageTopics(self.feed.image()), moment(now));
-        self.effects(effects)
+        self.effects(effects, now)
     }
 
     fn handle_deadline(&mut self, now: runtime::Now) -> runtime::Effects<core::Response> {
         let effects = self.groups.handle_deadline(&ImageTopics(self.feed.image()), moment(now));
-        self.effects(effects)
+        self.effects(effects, now)
     }
 
     fn next_deadline(&self) -> Option<Moment> {

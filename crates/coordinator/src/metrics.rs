@@ -25,6 +25,10 @@ pub(crate) struct Snapshot {
     pub(crate) appends: u64,
     pub(crate) checks: u64,
     pub(crate) dropped: u64,
+    pub(crate) groups: u64,
+    pub(crate) members: u64,
+    pub(crate) offsets: u64,
+    pub(crate) rebalances: u64,
     pub(crate) records: u64,
 }
 
@@ -48,9 +52,14 @@ impl Collector for Metrics {
             (
                 "partitions",
                 "Partitions of internal topics that this node coordinates",
-                now.partitions,
+                now.partitions as u64,
             ),
-            ("partitions_loading", "Those of them that are being loaded", now.loading),
+            ("partitions_loading", "Those of them that are being loaded", now.loading as u64),
+            ("groups", "Groups with members, now or before, of these partitions", now.groups),
+            ("members", "Members of them", now.members),
+            ("offsets", "Offsets committed in these partitions", now.offsets),
+            ("rebalances", "Rebalances in these partitions since each was loaded", now.rebalances),
+            ("records", "Records decided since each was taken over", now.records),
         ] {
             let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
             let name = format!("coordinator_{name}");
@@ -62,7 +71,6 @@ impl Collector for Metrics {
             ("load_milliseconds", "Time that loads took which got to their end", now.loaded_ms),
             ("loaded_records", "Records that were replayed by them", now.loaded_records),
             ("appends", "Batches appended on a condition, fences included", now.appends),
-            ("records", "Records decided", now.records),
             ("checks", "Checks that a partition is still this node's", now.checks),
             ("dropped", "Times that what was not committed had to be thrown away", now.dropped),
         ] {

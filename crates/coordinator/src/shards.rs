@@ -19,7 +19,7 @@ use thalweg_types::{
 };
 use tokio::sync::watch;
 
-use crate::hosted::{Ask, Hosted, TopicsChanged};
+use crate::hosted::{Ask, Figures, Hosted, TopicsChanged};
 use crate::log_port::{Appends, RoutedLog};
 
 /// Where groups and their offsets are stored.
@@ -33,7 +33,6 @@ pub(crate) struct Shards {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     lease: Lease,
-    records: Arc<AtomicU64>,
     counts: Arc<Counts>,
 }
 
@@ -42,6 +41,7 @@ struct Shard {
     node: NodeId,
     epoch: CoordinatorEpoch,
     shell: Arc<Shell<Hosted>>,
+    figures: Arc<Figures>,
 }
 
 pub(crate) struct Resources {
@@ -64,7 +64,6 @@ impl Shards {
             clock,
             random,
             lease,
-            records: Arc::new(AtomicU64::new(0)),
             counts: Arc::default(),
         }
     }
@@ -194,11 +193,12 @@ impl Shards {
             counts: Arc::clone(&self.counts),
         };
         let (config, feed) = (self.config.clone(), self.feed.clone());
-        let records = Arc::clone(&self.records);
-        let make = move || Hosted::new(config.clone(), feed.clone(), Arc::clone(&records));
+        let figures = Arc::<Figures>::default();
+        let counted = Arc::clone(&figures);
+        let make = move || Hosted::new(config.clone(), feed.clone(), Arc::clone(&counted));
         let log = RoutedLog::new(at, self.feed.clone(), Arc::clone(&self.appends));
         let shell = Arc::new(Shell::start(make, log, options));
-        Shard { topic, node, epoch, shell }
+        Shard { topic, node, epoch, shell, figures }
     }
 
     /// Partitions that are served, or about to be.
@@ -206,9 +206,10 @@ impl Shards {
         self.hosted.read().len()
     }
 
-    /// Records decided since the start.
-    pub(crate) fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
+    /// One figure, of all partitions together.
+    pub(crate) fn sum(&self, figure: impl Fn(&Figures) -> &AtomicU64) -> u64 {
+        let hosted = self.hosted.read();
+        hosted.values().map(|shard| figure(&shard.figures).load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn counts(&self) -> &Counts {
