@@ -152,7 +152,12 @@ impl<C: Core, F: Fn() -> C> Machine<C, F> {
     // ---- Inputs ----
 
     pub fn handle_call(&mut self, token: Token, request: C::Request, now: Now) {
+        let has_lease = now.moment < self.lease_until;
         let refusal = match &self.phase {
+            // Clients wait for what is being loaded. Somebody who may have been replaced has to send them on.
+            Phase::Pausing { .. } | Phase::Loading(_) if !has_lease => {
+                Some(Refusal::NotCoordinator)
+            }
             Phase::Pausing { refusal, .. } => Some(*refusal),
             Phase::Loading(_) => Some(Refusal::Loading),
             Phase::Stopped => Some(Refusal::NotCoordinator),
@@ -167,7 +172,6 @@ impl<C: Core, F: Fn() -> C> Machine<C, F> {
             return;
         }
         self.calls.insert(token);
-        let has_lease = now.moment < self.lease_until;
         let needs_proof = C::must_be_current(&request) || !has_lease;
         let Phase::Serving(serving) = &mut self.phase else { return };
         let effects = serving.core.handle(token, request, now);
@@ -371,6 +375,7 @@ impl<C: Core, F: Fn() -> C> Machine<C, F> {
         self.actions.push_back(Action::Report(report));
         let refusal = match failure.refusal {
             Refusal::NotCoordinator => Refusal::NotCoordinator,
+            _ if now.moment >= self.lease_until => Refusal::NotCoordinator,
             _ => Refusal::Loading,
         };
         self.refuse_all(refusal);

@@ -252,6 +252,7 @@ where
 
     fn take_done(&mut self, done: Done) {
         let now = self.now();
+        self.machine.handle_lease((self.options.lease)().unwrap_or(Moment(0)));
         match done {
             Done::Located(ticket, result) => self.machine.handle_located(ticket, result, now),
             Done::Read(ticket, result) => self.machine.handle_read(ticket, result, now),
