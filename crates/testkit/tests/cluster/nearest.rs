@@ -30,8 +30,9 @@ fn readers_of_a_rack_are_answered_by_the_follower_there() {
     let leader = leader_of(&described);
     let nodes = command(&["cluster", "nodes", "--output", "json"]);
     let nodes: serde_json::Value = serde_json::from_str(&nodes).expect("JSON");
-    let all = nodes.as_array().expect("nodes");
-    let follower = all.iter().find(|node| node["node_id"] != leader).expect("another broker");
+    let mut brokers =
+        nodes.as_array().expect("nodes").iter().filter(|node| node["role"] == "broker");
+    let follower = brokers.find(|node| node["node_id"] != leader).expect("another broker");
     let rack = follower["rack"].as_str().expect("its rack");
     let (follower, leader) = match rack {
         "here" => (Party::Broker(1), Party::Broker(2)),
