@@ -111,8 +111,7 @@ fn take(containers: &Containers, step: Step) {
             containers.wait_healthy(&broker);
         }
         Step::ScaleUp => {
-            containers.up(&[("broker", 5)]);
-            containers.thalweg(&["cluster", "reassign", "--even-out", "--wait"]).expect_success();
+            containers.run_script("scale-brokers", &["5"]).expect_success();
         }
         Step::ScaleDown => {
             containers.run_script("scale-brokers", &["3"]).expect_success();
