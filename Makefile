@@ -43,7 +43,7 @@ soak: ## Run the simulated cluster on new seeds for SECONDS (default 600).
 image: ## Build the container image thalweg:latest.
 	scripts/cluster image
 
-up: ## Bring up a whole cluster in containers: gRPC on 50051.
+up: ## Bring up a whole cluster in containers: Kafka on 9092, gRPC on 50051.
 	scripts/cluster up
 
 down: ## Stop that cluster; what it stored is kept.
