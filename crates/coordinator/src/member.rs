@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use thalweg_controller_client::ControllerClient;
-use thalweg_kafka_cluster::{Member, Refusal, View};
-use thalweg_metadata_core::config::{
-    Definition, Entry, Scope, Source, SourcedValue, StaticConfigs, broker_config,
-    describe_all_brokers, describe_topic, topic_config,
-};
+use thalweg_kafka_cluster::{Member, Refusal, View, entries_told};
+use thalweg_metadata_core::config::{Entry, StaticConfigs, describe_all_brokers, describe_topic};
 use thalweg_metadata_core::{ConfigTarget, Image};
 use thalweg_proto::internal::broker::v1 as proto;
 use thalweg_rpc::Error;
@@ -64,7 +61,7 @@ impl Member for Coordinator {
             async move { client.describe_configs(request).await }.boxed()
         };
         match self.appends.brokers().ask_any(&image, only, ask).await {
-            Ok(answer) => Ok(entries(target, answer.configs)),
+            Ok(answer) => Ok(entries_told(target, answer.configs)),
             Err(error) => Err((error.code, error.message)),
         }
     }
@@ -84,47 +81,5 @@ impl Member for Coordinator {
 
     fn now_ms(&self) -> i64 {
         self.clock.now().0
-    }
-}
-
-/// Configs as brokers tell them, put together with the catalogue that every node has. What this node's catalogue does not know is left out: a
-/// newer broker's configs cannot be explained here.
-fn entries(target: &ConfigTarget, configs: Vec<proto::Config>) -> Vec<Entry> {
-    let definition = match target {
-        ConfigTarget::Topic(_) => topic_config,
-        ConfigTarget::Broker(_) | ConfigTarget::Cluster => broker_config,
-    };
-    configs.into_iter().filter_map(|config| entry(definition(&config.name)?, config)).collect()
-}
-
-fn entry(definition: &'static Definition, config: proto::Config) -> Option<Entry> {
-    Some(Entry {
-        name: definition.name,
-        source: source(config.source())?,
-        value: config.value,
-        synonyms: config.synonyms.into_iter().filter_map(synonym).collect(),
-        kind: definition.kind,
-        read_only: definition.scope == Scope::ReadOnly,
-        documentation: definition.doc,
-    })
-}
-
-fn synonym(value: proto::SourcedValue) -> Option<SourcedValue> {
-    let source = source(value.source())?;
-    let definition = match source {
-        Source::Topic => topic_config(&value.name)?,
-        _ => broker_config(&value.name)?,
-    };
-    Some(SourcedValue { name: definition.name, value: value.value, source })
-}
-
-fn source(source: proto::ConfigSource) -> Option<Source> {
-    match source {
-        proto::ConfigSource::Unspecified => None,
-        proto::ConfigSource::Topic => Some(Source::Topic),
-        proto::ConfigSource::DynamicBroker => Some(Source::DynamicBroker),
-        proto::ConfigSource::DynamicDefaultBroker => Some(Source::DynamicDefaultBroker),
-        proto::ConfigSource::StaticBroker => Some(Source::StaticBroker),
-        proto::ConfigSource::Default => Some(Source::Default),
     }
 }

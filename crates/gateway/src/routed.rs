@@ -11,7 +11,6 @@
 //! is left without an answer ends as unknown. A broker that is slow, frozen or gone holds up its own partitions only.
 
 mod appends;
-mod configs;
 mod coordinators;
 mod fetch;
 mod nodes;

@@ -6,6 +6,7 @@
 //! An answer that reports a change is sent when the node that sends it goes by the change, so that the client's next request finds it.
 
 mod alter_configs;
+mod broker_configs;
 mod configs;
 mod coordinators;
 mod elections;
@@ -29,6 +30,7 @@ use thalweg_metadata_core::{ConfigTarget, Image};
 use thalweg_rpc::Error;
 use thalweg_types::{ErrorCode, LogIndex, ProducerId, TopicId};
 
+pub use broker_configs::entries_told;
 pub use features::features;
 pub use view::{Listed, View};
 

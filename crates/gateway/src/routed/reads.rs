@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Response, Status};
 
 use super::nodes::{Client, Nodes};
-use super::{EpochEnd, configs, words};
+use super::{EpochEnd, words};
 use crate::port::{ListedOffset, OffsetQuery};
 
 /// Wait before a call is made again when the metadata says nothing new; doubled every time.
@@ -181,7 +181,7 @@ impl Reads {
                 async move { client.describe_configs(request).await }.boxed()
             })
             .await?;
-        Ok(configs::entries(&target, answer.configs))
+        Ok(thalweg_kafka_cluster::entries_told(&target, answer.configs))
     }
 
     /// From any broker that lives.

@@ -6,8 +6,8 @@ use thalweg_metadata_core::config::{
 };
 use thalweg_proto::internal::broker::v1 as proto;
 
-/// The entries of an answer. What this node's catalogue does not know is left out: a newer broker's configs cannot be explained here.
-pub(super) fn entries(target: &ConfigTarget, configs: Vec<proto::Config>) -> Vec<Entry> {
+/// The entries of a broker's answer about `target`. What this node's catalogue does not know is left out: a newer broker's configs cannot be explained here.
+pub fn entries_told(target: &ConfigTarget, configs: Vec<proto::Config>) -> Vec<Entry> {
     let definition = match target {
         ConfigTarget::Topic(_) => topic_config,
         ConfigTarget::Broker(_) | ConfigTarget::Cluster => broker_config,
